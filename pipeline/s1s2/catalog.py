@@ -1,0 +1,114 @@
+"""What differs between providers, as plain values; `recipe` reads them from `catalogs/*.toml`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from typing import Literal
+
+from s1s2.bands import Band, Sensor, bands_of
+from s1s2.errors import CatalogError
+
+ITEMS_SUFFIXES = (".json", ".geojson", ".parquet", ".geoparquet")
+
+
+@dataclass(frozen=True)
+class Product:
+    """One sensor's collection in a catalog."""
+
+    collection: str = ""
+    """STAC collection id; empty where the catalog lacks the product."""
+    assets: Mapping[Band, str] = field(default_factory=dict)
+    """Asset key of every band."""
+    offset: Literal["baseline", "applied"] = "baseline"
+    """Sentinel-2 radiometric offset: `baseline` subtracts 1000 from processing baseline 04.00 on,
+    `applied` says that the provider has already done so."""
+    lacks: str = ""
+    """Why the catalog has no such product, where it has none."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How hard one run may press a provider's search."""
+
+    in_flight: int = 4
+    """Requests under way at once."""
+    per_second: float = 4.0
+    """Requests started a second."""
+
+    def __post_init__(self) -> None:
+        if self.in_flight < 1 or self.per_second <= 0:
+            msg = f"budget: in_flight {self.in_flight} and per_second {self.per_second} must be > 0"
+            raise CatalogError(msg)
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """One source of scenes: a STAC API, or a file or folder of STAC items."""
+
+    name: str
+    s1: Product
+    s2: Product
+    title: str = ""
+    licence: str = ""
+    """Licence and attribution of the data, for the corpus card."""
+    endpoint: str = ""
+    """Root of a STAC API; empty for a catalog of items."""
+    items: str = ""
+    """Absolute path of an ItemCollection, a stac-geoparquet file, or a folder of either."""
+    signing: Literal["none", "planetary-computer"] = "none"
+    hosts: tuple[str, ...] = ()
+    """Host names that pixels may be read from, `*` allowed; everything else is refused."""
+    folders: tuple[str, ...] = ()
+    """Absolute local folders that pixels may be read from."""
+    budget: Budget = field(default_factory=Budget)
+    simulated: bool = False
+    """True where the pixels are made up, so that everything shown says so."""
+
+    def __post_init__(self) -> None:
+        if bool(self.endpoint) == bool(self.items):
+            msg = f"catalog {self.name}: give either endpoint (a STAC API) or items (a path), not both"
+            raise CatalogError(msg)
+        for sensor in Sensor:
+            product = self.product(sensor)
+            missing = [b for b in bands_of(sensor) if b not in product.assets]
+            if product.collection and missing:
+                names = ", ".join(missing)
+                msg = (
+                    f"catalog {self.name}: [{sensor}.assets] names no asset key for {names}: "
+                    f"every one of {', '.join(bands_of(sensor))} is needed"
+                )
+                raise CatalogError(msg)
+            if not product.collection and not product.lacks:
+                msg = f"catalog {self.name}: [{sensor}] needs a collection, or lacks = 'why not'"
+                raise CatalogError(msg)
+
+    def product(self, sensor: Sensor) -> Product:
+        """Return this catalog's product of one sensor."""
+        return self.s1 if sensor is Sensor.S1 else self.s2
+
+    def allows_host(self, host: str) -> bool:
+        """Say whether pixels may be read from a host (name, with `:port` where not the default)."""
+        return any(fnmatch(host.lower(), pattern.lower()) for pattern in self.hosts)
+
+
+def require(catalog: Catalog, sensor: Sensor) -> Product:
+    """Return a catalog's product of one sensor, or say what it lacks.
+
+    Raises:
+        CatalogError: If the catalog has no such product.
+    """
+    product = catalog.product(sensor)
+    if not product.collection:
+        msg = (
+            f"catalog {catalog.name} has no {sensor.title} product that can be paired "
+            f"({product.lacks}): name another catalog for it with --{sensor}-catalog NAME"
+        )
+        raise CatalogError(msg)
+    return product
+
+
+PLANETARY_COMPUTER_S2 = Product(
+    collection="sentinel-2-l2a", assets={b: b.value for b in bands_of(Sensor.S2)}
+)
+PLANETARY_COMPUTER_S1 = Product(collection="sentinel-1-rtc", assets={Band.VV: "vv", Band.VH: "vh"})
+"""The shape assumed of a bare file or folder of items; anything else is described in a TOML."""

@@ -1,0 +1,365 @@
+"""The command line: reads arguments, calls a stage, prints a line, returns an exit code.
+
+Everything heavy is imported inside the commands: `s1s2 --help` answers in a blink.
+"""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from s1s2 import __version__
+from s1s2.errors import ReadError, RecipeError, S1S2Error, redact
+
+if TYPE_CHECKING:
+    from s1s2 import store
+    from s1s2.fill import Cluster
+    from s1s2.stages import Run
+
+OK, USAGE, LATER, FEWER, DAMAGED, STOPPED = 0, 2, 3, 4, 5, 130
+
+_EPILOG = """\
+exit codes: 0 done · 2 wrong usage, recipe, catalog or file · 3 a catalog's files cannot be read now,
+run again to go on · 4 fewer chips than wanted, what there is is kept · 5 verification failed
+
+first steps:
+  s1s2 build -n 100 --catalog planetary-computer -o corpora/first
+  s1s2 show corpora/first
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except S1S2Error as error:
+        if arguments.debug:
+            print(redact(traceback.format_exc()), file=sys.stderr)
+        print(f"s1s2: {error}", file=sys.stderr)
+        return LATER if isinstance(error, ReadError) else USAGE
+    except KeyboardInterrupt:
+        print("s1s2: stopped; run the same command again to go on", file=sys.stderr)
+        return STOPPED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="s1s2",
+        description="Build, prove and look at corpora of matched Sentinel-1 / Sentinel-2 pairs.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"s1s2 {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    command = _command(commands, "build", "all stages, round by round, until N chips are there", _build)
+    _add_what(command)
+    _add_out(command)
+    _add_cluster(command)
+    command = _command(commands, "sample", "draw land points: points.parquet", _sample)
+    _add_what(command)
+    _add_out(command)
+    command = _command(commands, "search", "find scenes over the points: scenes.parquet", _search)
+    _add_stage(command)
+    _add_part(command)
+    command = _command(commands, "match", "pair the scenes: matchups.parquet", _match)
+    _add_stage(command)
+    command = _command(commands, "chip", "cut the chips: chips.zarr, chips.parquet, corpus.json", _chip)
+    _add_stage(command)
+    _add_cluster(command)
+    _add_part(command)
+    command = _command(commands, "plan", "say what a build will cost; asks and writes nothing", _plan)
+    _add_what(command)
+    _add_cluster(command)
+    command = _command(commands, "recipe", "print the default recipe, commented", _recipe)
+    command = _command(commands, "verify", "prove every byte of a finished corpus", _verify)
+    command.add_argument("corpus", metavar="CORPUS", help="folder of a finished corpus")
+    command = _command(commands, "show", "say what a corpus holds and draw some of its pairs", _show)
+    command.add_argument("corpus", metavar="CORPUS", help="folder of a finished corpus")
+    command.add_argument(
+        "--chips", metavar="K[,K...]", help="which chips to draw (default: 6, evenly spread)"
+    )
+    command.add_argument(
+        "-o", "--out", metavar="PNG", help="where to draw them (default: CORPUS/pairs.png)"
+    )
+    return parser
+
+
+def _command(commands: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:  # noqa: ANN401
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + "."
+    )
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_what(command: argparse.ArgumentParser) -> None:
+    """Add the recipe and the few of its values that everyone changes; they override it."""
+    command.add_argument("recipe", nargs="?", metavar="RECIPE", help="a recipe's TOML (default: s1s2 recipe)")
+    command.add_argument("-n", type=_whole, metavar="N", help="chips wanted; more later lets a corpus grow")
+    command.add_argument("--catalog", metavar="NAME|PATH", help="a catalog's name, its TOML, or a file or folder of STAC items")
+    command.add_argument("--s1-catalog", metavar="NAME|PATH", help="another catalog for Sentinel-1")
+    command.add_argument("--seed", type=_whole, metavar="S", help="another seed, other points")
+    command.add_argument("--start", type=_day, metavar="DATE", help="first day, YYYY-MM-DD")
+    command.add_argument("--end", type=_day, metavar="DATE", help="last day, inclusive")
+    command.add_argument("--points", metavar="FILE", help="your own points: a vector file, or CSV with lon and lat")
+    command.add_argument("--chip-size", type=_whole, metavar="PX", help="side of a chip in 10 m pixels")
+    command.add_argument("--max-lag-hours", type=float, metavar="H", help="greatest time between the two scenes")
+    _add_hosts(command)
+
+
+def _add_stage(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-o", "--out", required=True, metavar="OUT", help="the corpus' folder, begun by s1s2 sample")
+    _add_hosts(command)
+
+
+def _add_hosts(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--allow-host", action="append", default=[], metavar="HOST", help="a further host that pixels may be read from")
+
+
+def _add_out(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-o", "--out", metavar="OUT", help="the corpus' folder (default: corpora/CATALOG-N)")
+
+
+def _add_cluster(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--workers", type=_count, default=1, metavar="K", help="processes on this machine (default: 1)")
+    command.add_argument("--scheduler", default="", metavar="ADDRESS", help="join a dask cluster instead, as tcp://host:8786")
+    command.add_argument("--threads", type=_count, default=8, metavar="T", help="chips each process reads at once (default: 8)")
+
+
+def _add_part(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--part", default="1/1", metavar="I/N", help="do the I-th of N parts (job arrays; I from 1)")
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        msg = f"{text!r} is not a whole number"
+        raise argparse.ArgumentTypeError(msg) from None
+
+
+def _count(text: str) -> int:
+    if (value := _whole(text)) < 1:
+        msg = f"{text} is less than 1"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        msg = f"{text!r} is not a date as 2019-08-01"
+        raise argparse.ArgumentTypeError(msg) from None
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _open(arguments: argparse.Namespace) -> "Run":
+    """Read recipe and flags, say in one line what will be built, and check the folder."""
+    from s1s2 import recipe, stages  # noqa: PLC0415
+
+    changes = {
+        "catalog": _place(arguments.catalog),
+        "s1_catalog": _place(arguments.s1_catalog),
+        "seed": arguments.seed,
+        "search.start": arguments.start,
+        "search.end": arguments.end,
+        "sample.points": str(Path(arguments.points).resolve()) if arguments.points else None,
+        "grid.size_px": arguments.chip_size,
+        "match.max_lag_hours": arguments.max_lag_hours,
+    }
+    wanted = recipe.read_recipe(arguments.recipe, changes)
+    n = stages.chips_wanted(wanted, arguments.n)
+    name = Path(wanted.catalog).stem or "corpus"
+    out = Path(getattr(arguments, "out", None) or Path("corpora") / f"{name}-{n}")
+    run = stages.open_run(out, wanted, n, tuple(arguments.allow_host), _say)
+    _headline(run)
+    return run
+
+
+def _place(text: str | None) -> str | None:
+    """Make a path absolute, so that a stage run from elsewhere finds it; a name stays a name."""
+    return str(Path(text).resolve()) if text and Path(text).exists() else text
+
+
+def _headline(run: "Run") -> None:
+    names = " + ".join(dict.fromkeys(f"{c.name} ({c.title})" for c in run.catalogs.values()))
+    simulated = " · SIMULATED DATA" if any(c.simulated for c in run.catalogs.values()) else ""
+    _say(
+        f"s1s2 {__version__} · recipe {run.recipe.name} · catalog {names}{simulated} · "
+        f"seed {run.recipe.seed} · N = {run.n:,} · {run.folder.root}"
+    )
+
+
+def _begun(arguments: argparse.Namespace) -> "Run":
+    """Open a folder that `sample` or `build` has begun."""
+    from s1s2 import recipe, stages  # noqa: PLC0415
+    from s1s2.layout import Folder  # noqa: PLC0415
+
+    folder = Folder(Path(arguments.out))
+    if not folder.recipe.exists():
+        msg = f"{folder.root}: no corpus was begun there; run s1s2 sample -o {folder.root} first"
+        raise RecipeError(msg)
+    wanted = recipe.read_recipe(folder.recipe, {})
+    return stages.open_run(folder.root, wanted, None, tuple(arguments.allow_host), _say)
+
+
+def _cluster(arguments: argparse.Namespace) -> "Cluster":
+    from s1s2.fill import Cluster  # noqa: PLC0415
+
+    return Cluster(arguments.workers, arguments.scheduler, arguments.threads)
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    from s1s2 import stages  # noqa: PLC0415
+
+    run = _open(arguments)
+    return _finished(run, stages.build(run, _cluster(arguments)))
+
+
+def _finished(run: "Run", done: "store.Json") -> int:
+    from s1s2 import tables  # noqa: PLC0415
+
+    root = run.folder.root
+    splits = " · ".join(f"{k} {v:,}" for k, v in done["splits"].items())
+    _say(f"corpus  {root} · {done['chips']:,} chips ({splits}) · id {done['corpus_id'][:12]}")
+    if done["refused"]:
+        refusals = tables.read_refusals(run.folder.refusals)
+        counts = " · ".join(f"{k} {v:,}" for k, v in done["refused"].items())
+        _say(f"refused {counts} · all of them in {run.folder.refusals}")
+        for row in refusals.head(5).itertuples():
+            _say(f"        point {row.point}: {row.reason}: {row.detail}")
+    if done["chips"] < run.n:
+        msg = (
+            f"s1s2: {done['chips']:,} of {run.n:,} chips: the points or the imagery ran out. What there "
+            "is is kept; a longer period, looser gates or more points give more"
+        )
+        print(msg, file=sys.stderr)
+        return FEWER
+    _say(f"next    s1s2 show {root}  ·  s1s2 verify {root}  ·  from s1s2 import Corpus")
+    return OK
+
+
+def _sample(arguments: argparse.Namespace) -> int:
+    from s1s2 import stages  # noqa: PLC0415
+
+    run = _open(arguments)
+    points = stages.sample_points(run)
+    shards = len(run.slots)
+    _say(f"sample  {len(points):,} points for {run.n:,} chips in {shards:,} shards")
+    _say(f"next    s1s2 search -o {run.folder.root}")
+    return OK
+
+
+def _search(arguments: argparse.Namespace) -> int:
+    from s1s2 import stages  # noqa: PLC0415
+
+    run = _begun(arguments)
+    scenes = stages.search_scenes(run, _part(arguments.part))
+    if scenes is None:
+        _say(f"search  part {arguments.part} done; other parts have queries left")
+        return OK
+    _say(f"search  {len(scenes):,} scenes in {run.folder.scenes}")
+    _say(f"next    s1s2 match -o {run.folder.root}")
+    return OK
+
+
+def _match(arguments: argparse.Namespace) -> int:
+    from s1s2 import stages  # noqa: PLC0415
+
+    run = _begun(arguments)
+    candidates = stages.match_points(run)
+    _say(f"match   {len(candidates):,} pairs in {run.folder.matchups}")
+    _say(f"next    s1s2 chip -o {run.folder.root}")
+    return OK
+
+
+def _chip(arguments: argparse.Namespace) -> int:
+    from s1s2 import stages  # noqa: PLC0415
+
+    run = _begun(arguments)
+    reports = stages.cut_chips(run, _cluster(arguments), _part(arguments.part))
+    done = stages.finish(run, reports)
+    if done is None:
+        there = sum(r.filled for r in reports)
+        _say(f"chip    part {arguments.part} done · {there:,} of {len(reports):,} shards are there")
+        return OK
+    return _finished(run, done)
+
+
+def _part(text: str) -> Any:  # noqa: ANN401  # a gather.Part, imported late
+    from s1s2.gather import Part  # noqa: PLC0415
+
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
+        msg = f"--part {text}: expected I/N with I from 1 to N, as 3/16"
+        raise RecipeError(msg)
+    return Part(int(index) - 1, int(count))
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from s1s2 import stages  # noqa: PLC0415
+
+    run = _open(arguments)
+    cost = stages.plan(run, arguments.workers)
+    _say(f"sample  {cost.points:,} points")
+    _say(f"search  {cost.searches:,} queries · {cost.search_hours:.1f} h")
+    _say(
+        f"chip    {cost.reads:,} reads · {cost.read_gb:,.1f} GB over the network · "
+        f"{cost.read_hours:.1f} h with {arguments.workers} worker(s)"
+    )
+    _say(f"disk    {cost.disk_gb:,.1f} GB in {run.folder.root}")
+    for line in cost.unsure:
+        _say(f"unsure  {line}")
+    return OK
+
+
+def _recipe(_: argparse.Namespace) -> int:
+    from s1s2.recipe import default_text  # noqa: PLC0415
+
+    print(default_text(), end="")
+    return OK
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from s1s2 import ledger  # noqa: PLC0415
+    from s1s2.layout import Folder  # noqa: PLC0415
+
+    folder = Folder(Path(arguments.corpus))
+    problems = ledger.verify(folder)
+    for line in problems:
+        _say(line)
+    document = ledger.open_corpus(folder)
+    if problems:
+        print(f"s1s2: {folder.root}: {len(problems)} problem(s) in {document['chips']:,} chips", file=sys.stderr)
+        return DAMAGED
+    _say(f"verified {document['chips']:,} chips · id {document['corpus_id']}")
+    return OK
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from s1s2.load import Corpus  # noqa: PLC0415
+    from s1s2.show import pick, save_pairs, summary  # noqa: PLC0415
+
+    corpus = Corpus(arguments.corpus)
+    for line in summary(corpus):
+        _say(line)
+    if not len(corpus):
+        return OK
+    target = Path(arguments.out or Path(arguments.corpus) / "pairs.png")
+    save_pairs(corpus, pick(corpus, arguments.chips), target)
+    _say(f"drawn   {target}")
+    return OK

@@ -1,0 +1,62 @@
+"""Every exception this package raises on purpose, and the redaction of secrets in their text.
+
+A message says what happened to which thing, what was expected, and what to do. The command line
+prints it as one line; nothing signed survives in it.
+"""
+
+import re
+
+_SECRET = re.compile(
+    r"(?i)\b(sig|se|sp|spr|st|sv|sr|skoid|sktid|skt|ske|sks|skv|x-amz-[a-z-]+|token|credential|"
+    r"access_token|subscription-key|sas)=[^&\s'\"<>]+"
+)
+
+
+def redact(text: str) -> str:
+    """Blank the values of signature and token parameters in a text.
+
+    Examples:
+        >>> redact("https://a.blob.core.windows.net/c/B04.tif?se=2026-01-01&sig=abc%3D not found")
+        'https://a.blob.core.windows.net/c/B04.tif?se=***&sig=*** not found'
+    """
+    return _SECRET.sub(lambda match: f"{match[1]}=***", text)
+
+
+class S1S2Error(Exception):
+    """Base of every error raised on purpose; its text is redacted on construction."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redact(" ".join(message.split())))
+
+
+class RecipeError(S1S2Error, ValueError):
+    """A recipe, a flag or a points file asks for something that cannot be."""
+
+
+class CatalogError(S1S2Error):
+    """A catalog cannot be reached, is misdescribed, lacks what is needed, or overreaches."""
+
+
+class ReadError(S1S2Error, OSError):
+    """One asset could not be read; ends a candidate, never the corpus.
+
+    Attributes:
+        reason: `asset_missing` and `asset_corrupt` are final; `unreachable` is not: the same
+            asset may be read another day, so it is never recorded as an outcome.
+    """
+
+    def __init__(self, message: str, reason: str = "asset_corrupt") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["ReadError"], tuple[str, str]]:
+        """Keep the reason when the error travels between processes."""
+        return type(self), (str(self), self.reason)
+
+
+class ContractError(S1S2Error, ValueError):
+    """A file or table is not what it is declared to be (dtype, driver, lattice, schema)."""
+
+
+class StoreError(S1S2Error):
+    """The corpus folder cannot be written, read or trusted as it stands."""

@@ -1,0 +1,304 @@
+"""Fill one shard from its points, in order; run the shards here, on dask, or as a job array.
+
+A shard is a pure function of its points, its scenes and the recipe: whoever fills it, in whatever
+company, writes the same bytes.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s1s2 import layout, store
+from s1s2.bands import RADAR, S2_10M, S2_20M
+from s1s2.catalog import Catalog
+from s1s2.chip import Chip, ChipRules, Pair, Refused, cut
+from s1s2.errors import CatalogError
+from s1s2.grid import GridSpec
+from s1s2.layout import Folder
+from s1s2.radiometry import DB_INVALID
+from s1s2.reader import RasterioReader, Reader
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Place:
+    """One point of a shard, with its pairs in the order they are tried."""
+
+    point: int
+    cell: int
+    split: str
+    pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """All that is needed to fill one shard, on any machine that reaches the folder."""
+
+    shard: int
+    slots: int
+    """Chips wanted."""
+    places: tuple[Place, ...]
+    """Points in order, those without a pair left out."""
+    folder: Folder
+    grid: GridSpec
+    rules: ChipRules
+    chips_per_shard: int
+    catalogs: dict[str, Catalog] = field(repr=False)
+    threads: int = 8
+    """Chips read at once."""
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What became of one shard."""
+
+    shard: int
+    chips: int
+    slots: int
+    new: int
+    """Chips cut in this run."""
+    filled: bool = True
+    """False where points are left to try."""
+
+    @property
+    def short(self) -> int:
+        """Chips wanted and not found."""
+        return self.slots - self.chips
+
+
+def is_filled(task: ShardTask, receipt: store.Json | None) -> bool:
+    """Say whether a shard needs nothing more: it is full, or all its points were tried."""
+    if receipt is None:
+        return False
+    tried = set(receipt["tried"])
+    return len(receipt["rows"]) >= task.slots or all(p.point in tried for p in task.places)
+
+
+def fill_shard(task: ShardTask, reader: Reader | None = None) -> ShardReport:
+    """Fill one shard and write its receipt; a shard already filled is left alone.
+
+    A shard that ran short before is gone on with, from its own verified rows, when it has more
+    points or more slots now.
+
+    Args:
+        task: The shard.
+        reader: How pixels are read; by default through rasterio, from the task's catalogs.
+    """
+    reader = reader or RasterioReader(task.catalogs)
+    receipt = store.read_receipt(task.folder, task.shard)
+    if receipt is not None and store.damage(task.folder, receipt):
+        logger.warning("shard %d is damaged and will be filled again", task.shard)
+        receipt = None
+    if receipt is not None and is_filled(task, receipt):
+        return ShardReport(task.shard, len(receipt["rows"]), task.slots, 0)
+    plans = layout.arrays(task.grid)
+    rows, refused, tried, blocks = _start(task, receipt, plans)
+    new: list[Chip] = []
+    todo = [p for p in task.places if p.point not in tried]
+    for place, chip, reasons in _in_order(todo, reader, task, task.slots - len(rows)):
+        tried.append(place.point)
+        refused += reasons
+        if chip is not None:
+            new.append(chip)
+            number = task.shard * task.chips_per_shard + len(rows)
+            rows.append({"chip": number, "cell": place.cell, "split": place.split, **chip.row})
+    full = {p.name: _block(p, blocks, new, rows) for p in plans}
+    objects = (
+        store.write_shard(task.folder, plans, task.shard, full, task.chips_per_shard) if rows else {}
+    )
+    store.write_receipt(
+        task.folder,
+        task.shard,
+        {
+            "format_version": layout.FORMAT_VERSION,
+            "shard": task.shard,
+            "rows": rows,
+            "refused": refused,
+            "tried": tried,
+            "objects": objects,
+            "sums": sums(full, rows),
+        },
+    )
+    return ShardReport(task.shard, len(rows), task.slots, len(new))
+
+
+def _start(
+    task: ShardTask, receipt: store.Json | None, plans: Sequence[layout.ArrayPlan]
+) -> tuple[list[store.Json], list[store.Json], list[int], dict[str, NDArray[Any]]]:
+    """Return rows, refusals, tried points and pixels of a shard that was left short, or nothing."""
+    if receipt is None or not receipt["rows"]:
+        tried = list(receipt["tried"]) if receipt else []
+        refused = list(receipt["refused"]) if receipt else []
+        return [], refused, tried, {}
+    first = task.shard * task.chips_per_shard
+    blocks = store.read_rows(task.folder, plans, first, len(receipt["rows"]))
+    return list(receipt["rows"]), list(receipt["refused"]), list(receipt["tried"]), blocks
+
+
+def _in_order(
+    places: Sequence[Place], reader: Reader, task: ShardTask, wanted: int
+) -> Iterator[tuple[Place, Chip | None, list[store.Json]]]:
+    """Try points side by side, hand out their outcomes in order, and stop at the last chip wanted.
+
+    No more points are under way than chips are wanted, so little is read for nothing.
+    """
+    if wanted <= 0:
+        return
+    queue = iter(places)
+    with ThreadPoolExecutor(task.threads) as pool:
+        running: deque[tuple[Place, Future[tuple[Chip | None, list[store.Json]]]]] = deque()
+
+        def start(count: int) -> None:
+            for place in islice(queue, max(0, count)):
+                running.append((place, pool.submit(_try_place, place, reader, task)))
+
+        start(min(task.threads, wanted))
+        try:
+            while running and wanted > 0:
+                place, future = running.popleft()
+                chip, reasons = future.result()
+                wanted -= chip is not None
+                start(min(task.threads, wanted) - len(running))
+                yield place, chip, reasons
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _try_place(
+    place: Place, reader: Reader, task: ShardTask
+) -> tuple[Chip | None, list[store.Json]]:
+    """Try a point's pairs, best first; return the first good chip, and why the others were not."""
+    reasons: list[store.Json] = []
+    for pair in place.pairs:
+        outcome = cut(pair, reader, task.grid, task.rules)
+        if isinstance(outcome, Chip):
+            return outcome, reasons
+        reasons.append(_reason(place, pair, outcome))
+    return None, reasons
+
+
+def _reason(place: Place, pair: Pair, outcome: Refused) -> store.Json:
+    return {
+        "point": place.point,
+        "reason": outcome.reason,
+        "detail": outcome.detail,
+        "s2_id": pair.s2.id,
+        "s1_id": pair.s1.id,
+    }
+
+
+def _block(
+    plan: layout.ArrayPlan,
+    blocks: dict[str, NDArray[Any]],
+    new: Sequence[Chip],
+    rows: Sequence[store.Json],
+) -> NDArray[Any]:
+    """Return all of a shard's values of one array: images old and new, columns from the rows."""
+    if not plan.sharded:
+        return np.array([_value(plan.name, row) for row in rows], dtype=plan.dtype).reshape(
+            (len(rows), *plan.tail)
+        )
+    fresh = [chip.arrays[plan.name][None] for chip in new]
+    parts = [blocks[plan.name], *fresh] if blocks else fresh
+    return np.concatenate(parts) if parts else np.empty((0, *plan.tail), dtype=plan.dtype)
+
+
+def _value(name: str, row: store.Json) -> Any:  # noqa: ANN401  # whatever the column holds
+    if name.endswith("_time"):
+        return round(datetime.fromisoformat(row[name]).timestamp() * 1000)
+    return row[name]
+
+
+def sums(blocks: dict[str, NDArray[Any]], rows: Sequence[store.Json]) -> store.Json:
+    """Return count, sum and sum of squares of the stored numbers, by split and band.
+
+    Valid pixels only. Whole numbers, so shards add up to the same statistics in any order.
+    """
+    splits = np.array([row["split"] for row in rows], dtype=object)
+    result: store.Json = {}
+    for split in sorted(set(splits)):
+        chosen = splits == split
+        of_split = result.setdefault(split, {})
+        for name, bands, nodata in (
+            ("s2_10m", S2_10M, 0),
+            ("s2_20m", S2_20M, 0),
+            ("s1", RADAR, DB_INVALID),
+        ):
+            for index, band in enumerate(bands):
+                values = blocks[name][chosen, index].astype(np.int64)
+                values = values[values != nodata]
+                of_split[str(band)] = [len(values), int(values.sum()), int((values**2).sum())]
+    return result
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where shards are filled; none of it changes a byte."""
+
+    workers: int = 1
+    """Processes on this machine; 1 is this one."""
+    scheduler: str = ""
+    """Address of a dask scheduler to join instead."""
+    threads: int = 8
+    """Chips each worker reads at once."""
+
+
+def run_shards(
+    tasks: Sequence[ShardTask],
+    cluster: Cluster,
+    report: Callable[[ShardReport], None],
+) -> list[ShardReport]:
+    """Fill shards wherever the cluster says, and report each as it is done.
+
+    Raises:
+        CatalogError: If the scheduler cannot be joined.
+    """
+    if not cluster.scheduler and min(cluster.workers, len(tasks)) <= 1:
+        reports = []
+        for task in tasks:
+            reports.append(fill_shard(task))
+            report(reports[-1])
+        return reports
+    return _on_dask(tasks, cluster, report)
+
+
+def _on_dask(
+    tasks: Sequence[ShardTask], cluster: Cluster, report: Callable[[ShardReport], None]
+) -> list[ShardReport]:
+    from distributed import Client, LocalCluster, as_completed  # noqa: PLC0415  # 0.7 s
+
+    if cluster.scheduler:
+        try:
+            client = Client(cluster.scheduler, timeout=10)
+        except (OSError, ValueError) as error:
+            msg = f"scheduler {cluster.scheduler} cannot be joined ({type(error).__name__})"
+            raise CatalogError(msg) from error
+        local = None
+    else:
+        local = LocalCluster(  # type: ignore[no-untyped-call]
+            n_workers=min(cluster.workers, len(tasks)),
+            threads_per_worker=1,
+            dashboard_address=None,
+            host="127.0.0.1",
+        )
+        client = Client(local)
+    reports = []
+    try:
+        futures = client.map(fill_shard, list(tasks), pure=False)
+        for future in as_completed(futures):
+            reports.append(future.result())
+            report(reports[-1])
+    finally:
+        client.close()
+        if local is not None:
+            local.close()
+    return sorted(reports, key=lambda r: r.shard)

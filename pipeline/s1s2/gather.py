@@ -1,0 +1,180 @@
+"""Ask the catalogs for every scene over the points: grouped, bounded, checkpointed."""
+
+import hashlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+
+from s1s2 import tables
+from s1s2.bands import Sensor
+from s1s2.catalog import Budget, Catalog
+from s1s2.items import ItemRefused, deduplicate, scene_from_item
+from s1s2.scene import Scene
+from s1s2.search import Query, SearchSpec, Source, open_source
+
+_SLICE = timedelta(days=16)
+_PLACES_A_QUERY = 50
+
+
+@dataclass(frozen=True)
+class Part:
+    """One job of an array: it does every n-th piece of work."""
+
+    index: int = 0
+    """From 0."""
+    count: int = 1
+
+    def owns(self, number: int) -> bool:
+        """Say whether a piece of work is this job's."""
+        return number % self.count == self.index
+
+
+def check(catalogs: Mapping[Sensor, Catalog]) -> None:
+    """Make sure that every catalog answers, before anything is written.
+
+    Raises:
+        CatalogError: If one cannot be reached or read.
+    """
+    for catalog in {c.name: c for c in catalogs.values()}.values():
+        open_source(catalog)
+
+
+def queries(
+    points: pd.DataFrame, spec: SearchSpec, sensor: Sensor, catalog: Catalog
+) -> list[Query]:
+    """Group points into queries: by cell and time slice for an API, all at once for items on disk."""
+    places = points.sort_values("point")[["lon", "lat", "cell"]]
+    if catalog.items:
+        every = tuple(zip(places["lon"], places["lat"], strict=True))
+        return [Query(sensor, every, spec.begins, spec.ends)]
+    found = []
+    for _, group in places.groupby("cell"):
+        for start in range(0, len(group), _PLACES_A_QUERY):
+            part = group.iloc[start : start + _PLACES_A_QUERY]
+            some = tuple(zip(part["lon"], part["lat"], strict=True))
+            found += [Query(sensor, some, *times) for times in _slices(spec)]
+    return found
+
+
+def _slices(spec: SearchSpec) -> Iterator[tuple[datetime, datetime]]:
+    begins = spec.begins
+    while begins < spec.ends:
+        ends = min(begins + _SLICE, spec.ends)
+        yield begins, ends
+        begins = ends
+
+
+def gather(  # noqa: PLR0913  # what is asked, of whom, where to, and how
+    points: pd.DataFrame,
+    spec: SearchSpec,
+    catalogs: Mapping[Sensor, Catalog],
+    answers: Path,
+    part: Part,
+    tick: Callable[[int], None],
+) -> tuple[list[Scene], Counter[str]] | None:
+    """Ask what has not been asked yet, and add up the answers.
+
+    Every answer is kept in a file of its own as soon as it is complete, so that a run that was
+    stopped asks only for the rest.
+
+    Args:
+        points: The points table.
+        spec: The period.
+        catalogs: Whom to ask for each sensor.
+        answers: Folder of the answers.
+        part: Which of the queries are this job's.
+        tick: Told of every query done.
+
+    Returns:
+        The scenes, one version of each recording, and how many items were refused for which
+        reason; None while answers of other jobs are missing.
+    """
+    asked = [(s, q) for s, c in catalogs.items() for q in queries(points, spec, s, c)]
+    files = [answers / f"{_key(q, catalogs[s])}.parquet" for s, q in asked]
+    for sensor, catalog in catalogs.items():
+        mine = [
+            (query, file)
+            for number, ((s, query), file) in enumerate(zip(asked, files, strict=True))
+            if s is sensor and part.owns(number) and not file.exists()
+        ]
+        _ask(mine, sensor, catalog, tick)
+    if not all(f.exists() for f in files):
+        return None
+    scenes = [s for f in files for s in tables.read_scenes(f)]
+    refused: Counter[str] = Counter()
+    for file in files:
+        for key, value in tables.notes_of(file).items():
+            if key.startswith("refused:"):
+                refused[key.removeprefix("refused:")] += int(value)
+    return deduplicate(scenes), refused
+
+
+def _key(query: Query, catalog: Catalog) -> str:
+    return hashlib.sha256(repr((query, catalog)).encode()).hexdigest()[:20]
+
+
+def _ask(
+    todo: Sequence[tuple[Query, Path]],
+    sensor: Sensor,
+    catalog: Catalog,
+    tick: Callable[[int], None],
+) -> None:
+    """Put queries to one catalog within its budget; the first failure stops the rest."""
+    if not todo:
+        return
+    pace = _Pace(catalog.budget)
+    local = threading.local()
+    shared = open_source(catalog) if catalog.items else None
+
+    def one(query: Query, file: Path) -> None:
+        if not hasattr(local, "source"):
+            # pystac-client's session is not documented as thread-safe: one client a thread
+            local.source = shared or open_source(catalog)
+        pace.wait()
+        _answer(local.source, query, sensor, catalog, file)
+
+    with ThreadPoolExecutor(min(catalog.budget.in_flight, len(todo))) as pool:
+        futures = [pool.submit(one, query, file) for query, file in todo]
+        try:
+            for future in as_completed(futures):
+                future.result()
+                tick(1)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _answer(source: Source, query: Query, sensor: Sensor, catalog: Catalog, file: Path) -> None:
+    scenes: dict[str, Scene] = {}
+    refused: Counter[str] = Counter()
+    for item in source.items(query):
+        try:
+            scene = scene_from_item(item, catalog, sensor)
+        except ItemRefused as refusal:
+            refused[refusal.reason] += 1
+            continue
+        if query.begins <= scene.sensed_at < query.ends:
+            scenes[scene.id] = scene
+    ordered = [scenes[key] for key in sorted(scenes)]
+    tables.write_scenes(file, ordered, {f"refused:{k}": str(v) for k, v in refused.items()})
+
+
+class _Pace:
+    """Lets at most so many requests start a second, over all threads."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._step = 1 / budget.per_second
+        self._next = time.monotonic()
+        self._lock = threading.Lock()
+
+    def wait(self) -> None:
+        with self._lock:
+            start = max(self._next, time.monotonic())
+            self._next = start + self._step
+        time.sleep(max(0.0, start - time.monotonic()))

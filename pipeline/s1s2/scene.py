@@ -1,0 +1,120 @@
+"""The values everything speaks of: a `Scene`, and a footprint that does not jump at 180 degrees."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from s1s2.bands import Band, Sensor, bands_of
+from s1s2.errors import ContractError
+
+EARTH_RADIUS_M = 6_371_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One STAC item, parsed: one sensor, one time, one footprint. Hrefs are never signed."""
+
+    id: str
+    catalog: str
+    """Name of the catalog it came from, which says how its files are opened."""
+    collection: str
+    sensor: Sensor
+    platform: str
+    """Lower case, as `sentinel-2a`."""
+    sensed_at: datetime
+    """Aware UTC. Sentinel-1: mid-slice. Sentinel-2: the best known time of sensing."""
+    footprint: BaseGeometry
+    """Valid data in degrees, WGS 84; continuous, so it may go past 180."""
+    epsg: int
+    """UTM zone of the files according to the item; the file's own CRS decides."""
+    hrefs: Mapping[Band, str]
+    """Unsigned href of every band the item has."""
+    acquisition: str
+    """What two versions, or two tiles, of one recording share: the datatake."""
+    relative_orbit: int | None = None
+    orbit_state: str | None = None
+    tile: str | None = None
+    """MGRS tile, as `43RCP`."""
+    cloud_fraction: float | None = None
+    """Cloud in the whole scene according to the catalog, 0 to 1."""
+    processing_baseline: str | None = None
+    """Sentinel-2's, as `05.09`; decides the radiometric offset."""
+    version: str = ""
+    """Sorts the reprocessed versions of one recording: the greatest is the one to use."""
+    bounds: tuple[float, float, float, float] | None = None
+    """Left, bottom, right, top of the files in metres according to the item, where it says so."""
+
+    def __post_init__(self) -> None:
+        if self.sensed_at.tzinfo is None:
+            msg = f"scene {self.id}: sensed_at must be aware UTC, got the naive {self.sensed_at}"
+            raise ContractError(msg)
+
+    @property
+    def missing_bands(self) -> tuple[Band, ...]:
+        """Bands a chip needs and this scene lacks."""
+        return tuple(b for b in bands_of(self.sensor) if b not in self.hrefs)
+
+    @property
+    def margin_m(self) -> float:
+        """How far the true edge of the footprint may lie inside the stated one, in metres.
+
+        An edge is stated as a straight line in degrees; the recording's own edge runs straight
+        over the ground. Over an edge of length L at latitude phi the two part by up to
+        L^2 tan|phi| / 8R (sagitta of the parallel against the great circle).
+        """
+        return edge_sagitta_m(self.footprint)
+
+
+def edge_sagitta_m(geometry: BaseGeometry) -> float:
+    """Return the greatest L^2 tan|phi| / 8R over the edges of a polygon in degrees, in metres.
+
+    Examples:
+        >>> from shapely import box
+        >>> round(edge_sagitta_m(box(10, 59.9, 14.47, 60.0)), -2)
+        2100.0
+        >>> round(edge_sagitta_m(box(10, 30.0, 10.02, 30.02)), 3)
+        0.042
+    """
+    worst = 0.0
+    for ring in _rings(geometry):
+        lon, lat = np.radians(shapely.get_coordinates(ring)).T
+        middle = np.minimum(np.abs(lat[1:] + lat[:-1]) / 2, np.radians(89.0))
+        length = EARTH_RADIUS_M * np.hypot(np.diff(lat), np.diff(lon) * np.cos(middle))
+        worst = max(worst, float(np.max(length**2 * np.tan(middle) / (8 * EARTH_RADIUS_M))))
+    return worst
+
+
+def _rings(geometry: BaseGeometry) -> list[BaseGeometry]:
+    return [ring for part in shapely.get_parts(geometry) for ring in shapely.get_rings(part)]
+
+
+def continuous(geometry: BaseGeometry) -> BaseGeometry:
+    """Rewrite a footprint so that it does not jump at the antimeridian; it may then pass 180.
+
+    Takes all three habits in use: longitudes beyond 180 (Planetary Computer's), a ring that jumps
+    from 180 to -180, and a MultiPolygon cut at the antimeridian (RFC 7946).
+
+    Examples:
+        >>> from shapely import Polygon
+        >>> ring = Polygon([(179, 0), (-179, 0), (-179, 1), (179, 1)])
+        >>> continuous(ring).bounds
+        (179.0, 0.0, 181.0, 1.0)
+    """
+    parts = [shapely.transform(part, _unwrap) for part in shapely.get_parts(geometry)]
+    if len(parts) == 1:
+        return parts[0]
+    centres = np.array([shapely.centroid(p).x for p in parts])
+    if np.ptp(centres) > 180:  # noqa: PLR2004  # half a turn: two halves of one footprint
+        parts = [
+            shapely.transform(p, lambda xy: xy + [360.0, 0.0]) if x < 0 else p
+            for p, x in zip(parts, centres, strict=True)
+        ]
+    return shapely.union_all(parts)
+
+
+def _unwrap(xy: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]  # shapely's own signature
+    return np.column_stack([np.unwrap(xy[:, 0], period=360.0), xy[:, 1]])

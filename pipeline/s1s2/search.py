@@ -1,0 +1,292 @@
+"""STAC in, items out, through one interface: an API, or items on disk. The door to pystac-client."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+import requests
+import shapely
+from numpy.typing import NDArray
+from pystac_client import Client
+from pystac_client.exceptions import APIError
+from pystac_client.stac_api_io import StacApiIO
+from shapely.geometry import shape
+from urllib3 import Retry
+
+from s1s2.bands import Sensor
+from s1s2.catalog import ITEMS_SUFFIXES, Catalog, require
+from s1s2.errors import CatalogError, RecipeError
+from s1s2.items import Item, parse_time
+from s1s2.scene import continuous
+
+_PAGE = 250
+_MOST_PAGES = 1000
+_TIMEOUT_S = (10, 60)
+_LON_WRAP = 176.0
+
+
+@dataclass(frozen=True)
+class SearchSpec:
+    """The period in which both scenes of a pair are sensed (UTC)."""
+
+    start: date = date(2019, 8, 1)
+    """First day."""
+    end: date = date(2019, 9, 17)
+    """Last day, inclusive to its last second."""
+
+    def __post_init__(self) -> None:
+        if self.end < self.start:
+            msg = f"end {self.end} lies before start {self.start}: expected start <= end"
+            raise RecipeError(msg)
+
+    @property
+    def begins(self) -> datetime:
+        """The first instant of the period."""
+        return datetime.combine(self.start, time(), UTC)
+
+    @property
+    def ends(self) -> datetime:
+        """The first instant after the period."""
+        return datetime.combine(self.end + timedelta(days=1), time(), UTC)
+
+
+@dataclass(frozen=True)
+class Query:
+    """One question to a catalog: which scenes of a sensor cover some of these places, and when."""
+
+    sensor: Sensor
+    places: tuple[tuple[float, float], ...]
+    """Longitudes and latitudes, degrees."""
+    begins: datetime
+    ends: datetime
+    """Exclusive."""
+
+
+class Source(Protocol):
+    """Whatever answers a query with STAC items, hrefs unsigned and absolute."""
+
+    def items(self, query: Query) -> Iterator[Item]:
+        """Return the items that may answer a query; more than asked for does no harm."""
+        ...
+
+
+def open_source(catalog: Catalog) -> Source:
+    """Open a catalog for searching.
+
+    Raises:
+        CatalogError: If it cannot be reached, or its items cannot be read.
+    """
+    return ApiSource(catalog) if catalog.endpoint else ItemsSource(catalog)
+
+
+class ApiSource:
+    """A STAC API, through pystac-client with retries and timeouts that it lacks by default."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._client = self._open()
+
+    def _open(self) -> Client:
+        retry = Retry(
+            total=8,
+            connect=2,
+            backoff_factor=1,
+            backoff_max=60,
+            backoff_jitter=1.0,
+            status_forcelist=[408, 425, 429, 500, 502, 503, 504],
+            allowed_methods=None,
+        )
+        catalog = self._catalog
+        try:
+            return Client.open(
+                catalog.endpoint, stac_io=StacApiIO(max_retries=retry, timeout=_TIMEOUT_S)
+            )
+        except Exception as error:
+            if not isinstance(error, _client_errors()):
+                raise
+            msg = (
+                f"catalog {catalog.name}: {catalog.endpoint} cannot be reached "
+                f"({_cause(error)}); check the network, or name a catalog of items on disk"
+            )
+            raise CatalogError(msg) from error
+
+    def items(self, query: Query) -> Iterator[Item]:
+        """Search by places, never by a box: boxes across 180 degrees are misread by some servers."""
+        yield from self._pages(query, query.places)
+        turned = tuple(
+            (lon - 360 if lon > 0 else lon + 360, lat)
+            for lon, lat in query.places
+            if abs(lon) > _LON_WRAP
+        )
+        if turned:
+            yield from self._pages(query, turned)
+
+    def _pages(self, query: Query, places: tuple[tuple[float, float], ...]) -> Iterator[Item]:
+        name = self._catalog.name
+        search = self._client.search(
+            collections=[require(self._catalog, query.sensor).collection],
+            intersects={"type": "MultiPoint", "coordinates": [list(p) for p in places]},
+            datetime=(query.begins, query.ends - timedelta(milliseconds=1)),
+            limit=_PAGE,
+        )
+        seen: set[tuple[str, ...]] = set()
+        try:
+            for number, page in enumerate(search.pages_as_dicts(), start=1):
+                features = [f for f in page.get("features", []) if isinstance(f, Mapping)]
+                ids = tuple(str(f.get("id")) for f in features)
+                if ids in seen or number > _MOST_PAGES:
+                    msg = f"catalog {name}: its search repeats itself at page {number}"
+                    raise CatalogError(msg)
+                seen.add(ids)
+                yield from features
+        except Exception as error:
+            if not isinstance(error, _client_errors()):
+                raise
+            msg = f"catalog {name}: a search failed ({_cause(error)}); run again to go on from here"
+            raise CatalogError(msg) from error
+
+
+def _client_errors() -> tuple[type[Exception], ...]:
+    """Return what pystac-client lets through: its own, requests', and those of its JSON parsers."""
+    return (APIError, requests.RequestException, json.JSONDecodeError, OSError, KeyError)
+
+
+def _cause(error: BaseException) -> str:
+    """Return the last line of the innermost cause, short."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    text = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {text[-1][:160]}"
+
+
+class ItemsSource:
+    """Items on disk: an ItemCollection, a stac-geoparquet file, or a folder of either."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        root = Path(catalog.items)
+        self._tables = [p for p in _files(root) if p.suffix in (".parquet", ".geoparquet")]
+        documents = [p for p in _files(root) if p not in self._tables]
+        self._items = [i for path in documents for i in _read_json(path, catalog)]
+        if not self._items and not self._tables:
+            msg = f"catalog {catalog.name}: {root} holds no STAC items ({', '.join(ITEMS_SUFFIXES)})"
+            raise CatalogError(msg)
+
+    def items(self, query: Query) -> Iterator[Item]:
+        """Filter by collection, time and place; a malformed item is passed on, to be refused."""
+        collection = require(self._catalog, query.sensor).collection
+        places = _Places(query.places)
+        for item in self._items:
+            if item.get("collection") == collection and _may_hold(item, query, places):
+                yield item
+        for path in self._tables:
+            yield from _table_items(path, collection, query, places, self._catalog)
+
+
+class _Places:
+    """Points to be hit by footprints, whichever way round the Earth these are written."""
+
+    def __init__(self, places: tuple[tuple[float, float], ...]) -> None:
+        lon, lat = np.array(places, dtype=float).reshape(-1, 2).T
+        self._points = shapely.points(
+            np.concatenate([lon, lon + 360, lon - 360]), np.tile(lat, 3)
+        )
+
+    def hit(self, footprints: NDArray[np.object_]) -> NDArray[np.bool_]:
+        tree = shapely.STRtree(self._points)
+        rows = tree.query(footprints, predicate="intersects")[0]
+        found = np.zeros(len(footprints), dtype=bool)
+        found[np.unique(rows)] = True
+        return found
+
+
+def _files(root: Path) -> list[Path]:
+    if not root.is_dir():
+        return [root]
+    return sorted(p for p in root.rglob("*") if p.suffix.lower() in ITEMS_SUFFIXES and p.is_file())
+
+
+def _read_json(path: Path, catalog: Catalog) -> Iterator[Item]:
+    """Return the items of a JSON file; other STAC documents (catalogs, collections) hold none."""
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        msg = f"catalog {catalog.name}: {path} is not readable JSON ({type(error).__name__})"
+        raise CatalogError(msg) from error
+    kind = document.get("type") if isinstance(document, dict) else None
+    features = document.get("features", []) if kind == "FeatureCollection" else []
+    if kind == "Feature":
+        features = [document]
+    if not Path(catalog.items).is_dir() and kind not in ("Feature", "FeatureCollection"):
+        msg = f"catalog {catalog.name}: {path} is no ItemCollection (its type is {kind!r})"
+        raise CatalogError(msg)
+    for feature in features:
+        if isinstance(feature, dict):
+            yield _absolute(feature, path.parent)
+
+
+def _absolute(item: dict[str, Any], folder: Path) -> Item:
+    """Make relative asset hrefs absolute paths; whether they may be opened is not decided here."""
+    assets = item.get("assets")
+    if not isinstance(assets, dict):
+        return item
+    resolved = {
+        key: asset | {"href": str(folder / asset["href"])}
+        for key, asset in assets.items()
+        if isinstance(asset, dict) and _is_relative(asset.get("href"))
+    }
+    return {**item, "assets": assets | resolved}
+
+
+def _is_relative(href: object) -> bool:
+    return isinstance(href, str) and "://" not in href and not href.startswith("/")
+
+
+def _may_hold(item: Item, query: Query, places: _Places) -> bool:
+    try:
+        properties = item["properties"]
+        when = properties.get("datetime") or properties["start_datetime"]
+        margin = timedelta(hours=1)  # a Sentinel-2 item may state its datatake's start
+        if not query.begins - margin <= parse_time(when) < query.ends + margin:
+            return False
+        footprint = continuous(shape(item["geometry"]))
+        return bool(places.hit(np.array([footprint], dtype=object))[0])
+    except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError):
+        return True
+
+
+def _table_items(
+    path: Path, collection: str, query: Query, places: _Places, catalog: Catalog
+) -> Iterator[Item]:
+    """Read only the rows of a stac-geoparquet file that may answer."""
+    import stac_geoparquet.arrow  # noqa: PLC0415  # 0.3 s, needed only where such a file is
+
+    try:
+        dataset = pads.dataset(path, format="parquet")
+        rows = dataset.to_table(filter=_filter(dataset.schema, collection, query))
+        footprints = shapely.from_wkb(rows["geometry"].combine_chunks().to_numpy(zero_copy_only=False))
+        whole = np.array([continuous(f) for f in footprints], dtype=object)
+        rows = rows.filter(pa.array(places.hit(whole)))
+        for item in stac_geoparquet.arrow.stac_table_to_items(rows):
+            yield _absolute(item, path.parent)
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        msg = f"catalog {catalog.name}: {path} is not stac-geoparquet ({type(error).__name__}: {error})"
+        raise CatalogError(msg) from error
+
+
+def _filter(schema: pa.Schema, collection: str, query: Query) -> pads.Expression:
+    wanted = pc.field("collection") == collection
+    if "datetime" in schema.names and pa.types.is_timestamp(schema.field("datetime").type):
+        kind = schema.field("datetime").type
+        margin = timedelta(hours=1)
+        begins = pa.scalar(query.begins - margin).cast(kind)
+        ends = pa.scalar(query.ends + margin).cast(kind)
+        wanted &= (pc.field("datetime") >= begins) & (pc.field("datetime") < ends)
+    return wanted

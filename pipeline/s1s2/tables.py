@@ -1,0 +1,406 @@
+"""Points, scenes, matchups, chips and refusals as GeoParquet, each with a declared schema.
+
+The schema is checked when a table is written and when it is read. Files are written whole, beside
+their place and renamed, and hold nothing that differs between two runs.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import antimeridian
+import geopandas
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from s1s2.bands import Band, Sensor, bands_of
+from s1s2.errors import ContractError, RecipeError, StoreError
+from s1s2.files import write_bytes
+from s1s2.scene import Scene
+
+_ID = [("point", pa.int64()), ("shard", pa.int64()), ("position", pa.int64())]
+_GEOMETRY = ("geometry", pa.binary())
+_UTC_MS = pa.timestamp("ms", tz="UTC")
+
+POINTS = pa.schema(
+    [
+        ("point", pa.int64()),
+        ("lon", pa.float64()),
+        ("lat", pa.float64()),
+        ("cell", pa.int64()),
+        ("split", pa.string()),
+        ("shard", pa.int64()),
+        ("position", pa.int64()),
+        _GEOMETRY,
+    ]
+)
+MATCHUPS = pa.schema(
+    [
+        *_ID,
+        ("rank", pa.int64()),
+        ("s2_id", pa.string()),
+        ("s1_id", pa.string()),
+        ("s2_catalog", pa.string()),
+        ("s1_catalog", pa.string()),
+        ("lag_hours", pa.float64()),
+        ("left", pa.float64()),
+        ("top", pa.float64()),
+        ("epsg", pa.int64()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        _GEOMETRY,
+    ]
+)
+CHIPS = pa.schema(
+    [
+        ("chip", pa.int64()),
+        ("point", pa.int64()),
+        ("lon", pa.float64()),
+        ("lat", pa.float64()),
+        ("cell", pa.int64()),
+        ("split", pa.string()),
+        ("epsg", pa.int32()),
+        ("transform", pa.list_(pa.float64(), 6)),
+        ("s2_id", pa.string()),
+        ("s1_id", pa.string()),
+        ("s2_time", _UTC_MS),
+        ("s1_time", _UTC_MS),
+        ("lag_hours", pa.float64()),
+        ("s2_platform", pa.string()),
+        ("s1_platform", pa.string()),
+        ("s1_orbit_state", pa.string()),
+        ("s1_relative_orbit", pa.int32()),
+        ("s2_relative_orbit", pa.int32()),
+        ("processing_baseline", pa.string()),
+        ("dn_offset", pa.int32()),
+        ("cloud_fraction", pa.float64()),
+        ("shadow_fraction", pa.float64()),
+        ("water_fraction", pa.float64()),
+        ("s2_valid_fraction", pa.float64()),
+        ("s1_valid_fraction", pa.float64()),
+        ("s1_warped", pa.bool_()),
+        ("catalog", pa.string()),
+        ("s1_catalog", pa.string()),
+        ("sha256", pa.string()),
+        _GEOMETRY,
+    ]
+)
+REFUSALS = pa.schema(
+    [
+        ("point", pa.int64()),
+        ("stage", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("s2_id", pa.string()),
+        ("s1_id", pa.string()),
+    ]
+)
+_ASSET = pa.struct([("href", pa.string())])
+SCENES = pa.schema(
+    [
+        ("type", pa.string()),
+        ("stac_version", pa.string()),
+        ("stac_extensions", pa.list_(pa.string())),
+        ("id", pa.string()),
+        ("collection", pa.string()),
+        ("datetime", _UTC_MS),
+        ("platform", pa.string()),
+        ("proj:code", pa.string()),
+        ("proj:bbox", pa.list_(pa.float64())),
+        ("sat:orbit_state", pa.string()),
+        ("sat:relative_orbit", pa.int32()),
+        ("eo:cloud_cover", pa.float64()),
+        ("s2:mgrs_tile", pa.string()),
+        ("s2:processing_baseline", pa.string()),
+        ("s1s2:catalog", pa.string()),
+        ("s1s2:sensor", pa.string()),
+        ("s1s2:acquisition", pa.string()),
+        ("s1s2:version", pa.string()),
+        ("links", pa.list_(pa.struct([("href", pa.string()), ("rel", pa.string())]))),
+        ("assets", pa.struct([(str(b), _ASSET) for s in Sensor for b in bands_of(s)])),
+        ("bbox", pa.struct([(k, pa.float64()) for k in ("xmin", "ymin", "xmax", "ymax")])),
+        _GEOMETRY,
+    ]
+)
+_EXTENSIONS = [
+    f"https://stac-extensions.github.io/{name}/schema.json"
+    for name in ("projection/v2.0.0", "sat/v1.0.0", "eo/v1.1.0")
+]
+
+
+def write_points(path: Path, points: pd.DataFrame, notes: Mapping[str, str]) -> None:
+    """Write the points table; `notes` go into the file's own metadata."""
+    geometry = shapely.points(points["lon"].to_numpy(float), points["lat"].to_numpy(float))
+    _write(path, _table(points, POINTS, geometry), notes, ["Point"])
+
+
+def read_points(path: Path) -> pd.DataFrame:
+    """Read the points table, without its geometry."""
+    return _read(path, POINTS).drop(columns="geometry")
+
+
+def write_matchups(
+    path: Path,
+    candidates: pd.DataFrame,
+    refusals: pd.DataFrame,
+    points: pd.DataFrame,
+    notes: Mapping[str, str],
+) -> None:
+    """Write ranked candidates and the reasons of points without one, in one table."""
+    parts = [t for t in (candidates, refusals.assign(rank=-1)) if len(t)]
+    columns = [name for name in MATCHUPS.names if name != "geometry"]
+    table = pd.concat(parts) if parts else pd.DataFrame(columns=columns)
+    table = table.sort_values(["shard", "position", "rank"]).reindex(columns=columns)
+    places = points.set_index("point")[["lon", "lat"]].reindex(table["point"].astype("int64"))
+    geometry = shapely.points(places["lon"].to_numpy(float), places["lat"].to_numpy(float))
+    _write(path, _table(table, MATCHUPS, geometry), notes, ["Point"])
+
+
+def read_matchups(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read candidates (ranked) and refusals (`point shard position reason detail`)."""
+    table = _read(path, MATCHUPS).drop(columns="geometry")
+    refused = table["reason"].notna()
+    names = ["point", "shard", "position", "reason", "detail"]
+    candidates = table[~refused].drop(columns=["reason", "detail"]).astype({"epsg": "int64"})
+    return candidates.reset_index(drop=True), table.loc[refused, names].reset_index(drop=True)
+
+
+def chips_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Return the index of chips from their rows, with each chip's outline as geometry.
+
+    A row holds the columns of `CHIPS`, times as ISO 8601 text, and `outline`: the corners in
+    degrees. An outline across the antimeridian is cut in two (RFC 7946).
+    """
+    frame = pd.DataFrame(rows, columns=[n for n in CHIPS.names if n != "geometry"])
+    for name in ("s2_time", "s1_time"):
+        frame[name] = pd.to_datetime(frame[name], utc=True, format="ISO8601")
+    geometry = [antimeridian.fix_polygon(shapely.Polygon(r["outline"])) for r in rows]
+    return _table(frame, CHIPS, np.array(geometry, dtype=object))
+
+
+def write_chips(path: Path, chips: pa.Table, notes: Mapping[str, str]) -> None:
+    """Write the index of chips."""
+    _write(path, chips, notes, ["Polygon", "MultiPolygon"])
+
+
+def read_chips(path: Path) -> geopandas.GeoDataFrame:
+    """Read the index of chips as a GeoDataFrame, EPSG:4326."""
+    _check(path, CHIPS)
+    return geopandas.read_parquet(path)
+
+
+def write_refusals(path: Path, refusals: pd.DataFrame, notes: Mapping[str, str]) -> None:
+    """Write every point without a chip and every pair refused on its pixels."""
+    table = pa.Table.from_pandas(refusals, schema=REFUSALS, preserve_index=False)
+    _write(path, table, notes, None)
+
+
+def read_refusals(path: Path) -> pd.DataFrame:
+    """Read what `write_refusals` wrote."""
+    return _read(path, REFUSALS)
+
+
+def write_scenes(path: Path, scenes: Sequence[Scene], notes: Mapping[str, str]) -> None:
+    """Write scenes as stac-geoparquet; hrefs are unsigned."""
+    rows = [_scene_row(s) for s in scenes]
+    geometry = np.array([s.footprint for s in scenes], dtype=object)
+    columns = {name: [row[name] for row in rows] for name in SCENES.names if name != "geometry"}
+    columns["geometry"] = list(shapely.to_wkb(geometry)) if rows else []
+    table = pa.table(
+        [pa.array(columns[f.name], type=f.type) for f in SCENES], schema=SCENES
+    )
+    stac = {"stac-geoparquet": json.dumps({"version": "1.0.0"})}
+    _write(path, table, {**stac, **notes}, ["Polygon", "MultiPolygon"])
+
+
+def read_scenes(path: Path) -> list[Scene]:
+    """Read scenes back, equal to those that were written."""
+    _check(path, SCENES)
+    return [_scene(row) for row in pq.read_table(path).to_pylist()]
+
+
+def _scene_row(scene: Scene) -> dict[str, Any]:
+    xmin, ymin, xmax, ymax = scene.footprint.bounds
+    cloud = scene.cloud_fraction
+    return {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "stac_extensions": _EXTENSIONS,
+        "id": scene.id,
+        "collection": scene.collection,
+        "datetime": scene.sensed_at,
+        "platform": scene.platform,
+        "proj:code": f"EPSG:{scene.epsg}",
+        "proj:bbox": None if scene.bounds is None else list(scene.bounds),
+        "sat:orbit_state": scene.orbit_state,
+        "sat:relative_orbit": scene.relative_orbit,
+        "eo:cloud_cover": None if cloud is None else cloud * 100,
+        "s2:mgrs_tile": scene.tile,
+        "s2:processing_baseline": scene.processing_baseline,
+        "s1s2:catalog": scene.catalog,
+        "s1s2:sensor": str(scene.sensor),
+        "s1s2:acquisition": scene.acquisition,
+        "s1s2:version": scene.version,
+        "links": [],
+        "assets": {str(b): {"href": h} for b, h in scene.hrefs.items()},
+        "bbox": {"xmin": xmin, "ymin": ymin, "xmax": xmax, "ymax": ymax},
+    }
+
+
+def _scene(row: Mapping[str, Any]) -> Scene:
+    cloud = row["eo:cloud_cover"]
+    bounds = row["proj:bbox"]
+    return Scene(
+        id=row["id"],
+        catalog=row["s1s2:catalog"],
+        collection=row["collection"],
+        sensor=Sensor(row["s1s2:sensor"]),
+        platform=row["platform"],
+        sensed_at=_utc(row["datetime"]),
+        footprint=_geometry(row["geometry"]),
+        epsg=int(row["proj:code"].removeprefix("EPSG:")),
+        hrefs={Band(b): a["href"] for b, a in row["assets"].items() if a},
+        acquisition=row["s1s2:acquisition"],
+        relative_orbit=row["sat:relative_orbit"],
+        orbit_state=row["sat:orbit_state"],
+        tile=row["s2:mgrs_tile"],
+        cloud_fraction=None if cloud is None else cloud / 100,
+        processing_baseline=row["s2:processing_baseline"],
+        version=row["s1s2:version"],
+        bounds=None if bounds is None else tuple(bounds),
+    )
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
+
+
+def _geometry(wkb: bytes) -> BaseGeometry:
+    geometry: BaseGeometry = shapely.from_wkb(wkb)
+    return geometry
+
+
+def read_places(path: Path) -> pd.DataFrame:
+    """Read one's own points: any vector file of Points, GeoParquet, or CSV with lon and lat.
+
+    Returns:
+        Columns `lon`, `lat` in degrees, WGS 84, in the file's order.
+
+    Raises:
+        RecipeError: If the file cannot be read or holds anything but points on Earth.
+    """
+    if not path.is_file():
+        msg = f"points file {path}: there is no such file"
+        raise RecipeError(msg)
+    try:
+        places = _places_csv(path) if path.suffix.lower() == ".csv" else _places_vector(path)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        if isinstance(error, RecipeError):
+            raise
+        msg = f"points file {path}: cannot be read ({error})"
+        raise RecipeError(msg) from error
+    lon, lat = places["lon"], places["lat"]
+    bad = np.flatnonzero(~((lon.abs() <= 180) & (lat.abs() <= 90)))  # noqa: PLR2004
+    if len(bad):
+        row = int(bad[0])
+        msg = f"points file {path}: row {row} is {lon[row]}, {lat[row]}: expected lon, lat in degrees"
+        raise RecipeError(msg)
+    if not len(places):
+        msg = f"points file {path}: holds no points"
+        raise RecipeError(msg)
+    return places
+
+
+def _places_csv(path: Path) -> pd.DataFrame:
+    table = pd.read_csv(path)
+    if not {"lon", "lat"} <= set(table.columns):
+        msg = f"points file {path}: columns {', '.join(table.columns)}; expected lon and lat"
+        raise RecipeError(msg)
+    return table[["lon", "lat"]].astype(float)
+
+
+def _places_vector(path: Path) -> pd.DataFrame:
+    parquet = path.suffix.lower() in (".parquet", ".geoparquet")
+    frame = geopandas.read_parquet(path) if parquet else geopandas.read_file(path)
+    frame = frame.to_crs(4326) if frame.crs is not None else frame
+    kinds = set(frame.geometry.geom_type)
+    if kinds - {"Point"}:
+        found = ", ".join(sorted(str(k) for k in kinds))
+        msg = f"points file {path}: holds {found}; expected Point geometries only (take centroids)"
+        raise RecipeError(msg)
+    return pd.DataFrame({"lon": frame.geometry.x, "lat": frame.geometry.y})
+
+
+def read_region(path: Path) -> BaseGeometry:
+    """Read the polygons of any vector file as one geometry in degrees, WGS 84.
+
+    Raises:
+        RecipeError: If the file cannot be read or holds no area.
+    """
+    try:
+        frame = geopandas.read_file(path)
+        region: BaseGeometry = (frame.to_crs(4326) if frame.crs else frame).geometry.union_all()
+    except (OSError, ValueError, RuntimeError) as error:
+        msg = f"region {path}: cannot be read ({error})"
+        raise RecipeError(msg) from error
+    if region.area == 0:
+        msg = f"region {path}: holds no polygon"
+        raise RecipeError(msg)
+    return region
+
+
+def notes_of(path: Path) -> dict[str, str]:
+    """Return the notes a table was written with; empty where there is no table."""
+    if not path.exists():
+        return {}
+    metadata = _schema(path).metadata or {}
+    return {k.decode(): v.decode() for k, v in metadata.items()}
+
+
+def _table(frame: pd.DataFrame, schema: pa.Schema, geometry: Any) -> pa.Table:  # noqa: ANN401
+    frame = frame.assign(geometry=shapely.to_wkb(geometry) if len(frame) else [])
+    return pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
+
+
+def _write(
+    path: Path, table: pa.Table, notes: Mapping[str, str], kinds: list[str] | None
+) -> None:
+    metadata = dict(notes)
+    if kinds:
+        column = {"encoding": "WKB", "geometry_types": kinds}
+        geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
+        metadata["geo"] = json.dumps(geo)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
+    write_bytes(path, sink.getvalue().to_pybytes())
+
+
+def _schema(path: Path) -> pa.Schema:
+    try:
+        return pq.read_schema(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        msg = f"{path}: not a readable Parquet file ({error}); delete it and run the stage again"
+        raise StoreError(msg) from error
+
+
+def _check(path: Path, schema: pa.Schema) -> None:
+    found = _schema(path).remove_metadata()
+    if not found.equals(schema):
+        wrong = sorted(set(found.names) ^ set(schema.names)) or ["types"]
+        msg = (
+            f"{path}: its columns are not those this version writes ({', '.join(wrong)}); it comes "
+            "from another version: use that one, or build into another folder"
+        )
+        raise ContractError(msg)
+
+
+def _read(path: Path, schema: pa.Schema) -> pd.DataFrame:
+    _check(path, schema)
+    frame: pd.DataFrame = pq.read_table(path).to_pandas()
+    return frame
