@@ -66,7 +66,7 @@ class Catalog:
 
     def __post_init__(self) -> None:
         if bool(self.endpoint) == bool(self.items):
-            msg = f"catalog {self.name}: give either endpoint (a STAC API) or items (a path), not both"
+            msg = f"catalog {self.name}: give one of endpoint (a STAC API) and items (a path)"
             raise CatalogError(msg)
         for sensor in Sensor:
             product = self.product(sensor)

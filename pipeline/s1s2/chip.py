@@ -122,7 +122,12 @@ def _cut(pair: Pair, reader: Reader, spec: grid.GridSpec, rules: ChipRules) -> C
         "s1": np.stack([radiometry.to_counts(p.data) for p in radar]),
         "scl": scl,
     }
-    return Chip(arrays, _row(pair, geobox, ground, arrays, radar, float(s2_valid), float(s1_valid)))
+    measured = {
+        "s2_valid_fraction": float(s2_valid),
+        "s1_valid_fraction": float(s1_valid),
+        "s1_warped": any(p.warped for p in radar),
+    }
+    return Chip(arrays, _row(pair, geobox, ground, arrays) | measured)
 
 
 def place(pair: Pair, reader: Reader, spec: grid.GridSpec) -> GeoBox:
@@ -131,7 +136,7 @@ def place(pair: Pair, reader: Reader, spec: grid.GridSpec) -> GeoBox:
     The file's header decides, not the item: items are known to be stale or wrong.
     """
     file = reader.grid(pair.s2, Band.B01)
-    epsg = int(file.crs.epsg)
+    epsg = grid.epsg_of(file)
     x, y = grid.to_utm(np.array([pair.lon]), np.array([pair.lat]), epsg)
     left, top = grid.snap(x, y, file.affine.c, file.affine.f, spec)
     return grid.chip_geobox(epsg, float(left[0]), float(top[0]), spec)
@@ -167,14 +172,8 @@ def _valid(
     return both[:size_px, :size_px]
 
 
-def _row(  # noqa: PLR0913  # one argument for each thing measured
-    pair: Pair,
-    geobox: GeoBox,
-    ground: radiometry.Ground,
-    arrays: dict[str, NDArray[Any]],
-    radar: list[Pixels],
-    s2_valid: float,
-    s1_valid: float,
+def _row(
+    pair: Pair, geobox: GeoBox, ground: radiometry.Ground, arrays: dict[str, NDArray[Any]]
 ) -> dict[str, Any]:
     s2, s1 = pair.s2, pair.s1
     lag = s1.sensed_at - s2.sensed_at
@@ -182,7 +181,7 @@ def _row(  # noqa: PLR0913  # one argument for each thing measured
         "point": pair.point,
         "lon": pair.lon,
         "lat": pair.lat,
-        "epsg": int(geobox.crs.epsg),
+        "epsg": grid.epsg_of(geobox),
         "transform": list(geobox.affine)[:6],
         "s2_id": s2.id,
         "s1_id": s1.id,
@@ -199,9 +198,6 @@ def _row(  # noqa: PLR0913  # one argument for each thing measured
         "cloud_fraction": ground.cloud,
         "shadow_fraction": ground.shadow,
         "water_fraction": ground.water,
-        "s2_valid_fraction": s2_valid,
-        "s1_valid_fraction": s1_valid,
-        "s1_warped": any(p.warped for p in radar),
         "catalog": s2.catalog,
         "s1_catalog": s1.catalog,
         "outline": _outline(geobox),
@@ -214,8 +210,9 @@ def _outline(geobox: GeoBox) -> list[list[float]]:
     left, bottom, right, top = geobox.boundingbox
     x = np.array([left, left, right, right, left])
     y = np.array([top, bottom, bottom, top, top])
-    lon, lat = grid.to_lonlat(x, y, int(geobox.crs.epsg))
-    return np.column_stack([lon, lat]).tolist()
+    lon, lat = grid.to_lonlat(x, y, grid.epsg_of(geobox))
+    corners: list[list[float]] = np.column_stack([lon, lat]).tolist()
+    return corners
 
 
 def iso(moment: datetime) -> str:

@@ -17,14 +17,14 @@ from s1s2.errors import ReadError, RecipeError, S1S2Error, redact
 
 if TYPE_CHECKING:
     from s1s2 import store
-    from s1s2.fill import Cluster
-    from s1s2.stages import Run
+    from s1s2.cluster import Cluster
+    from s1s2.run import Run
 
 OK, USAGE, LATER, FEWER, DAMAGED, STOPPED = 0, 2, 3, 4, 5, 130
 
 _EPILOG = """\
-exit codes: 0 done · 2 wrong usage, recipe, catalog or file · 3 a catalog's files cannot be read now,
-run again to go on · 4 fewer chips than wanted, what there is is kept · 5 verification failed
+exit codes: 0 done · 2 wrong usage, recipe, catalog or file · 3 files cannot be read now, run again
+to go on · 4 fewer chips than wanted, what there is is kept · 5 verification failed
 
 first steps:
   s1s2 build -n 100 --catalog planetary-computer -o corpora/first
@@ -60,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"s1s2 {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    command = _command(commands, "build", "all stages, round by round, until N chips are there", _build)
+    command = _command(
+        commands, "build", "all stages, round by round, until N chips are there", _build
+    )
     _add_what(command)
     _add_out(command)
     _add_cluster(command)
@@ -72,17 +74,23 @@ def _parser() -> argparse.ArgumentParser:
     _add_part(command)
     command = _command(commands, "match", "pair the scenes: matchups.parquet", _match)
     _add_stage(command)
-    command = _command(commands, "chip", "cut the chips: chips.zarr, chips.parquet, corpus.json", _chip)
+    command = _command(
+        commands, "chip", "cut the chips: chips.zarr, chips.parquet, corpus.json", _chip
+    )
     _add_stage(command)
     _add_cluster(command)
     _add_part(command)
-    command = _command(commands, "plan", "say what a build will cost; asks and writes nothing", _plan)
+    command = _command(
+        commands, "plan", "say what a build will cost; asks and writes nothing", _plan
+    )
     _add_what(command)
     _add_cluster(command)
     command = _command(commands, "recipe", "print the default recipe, commented", _recipe)
     command = _command(commands, "verify", "prove every byte of a finished corpus", _verify)
     command.add_argument("corpus", metavar="CORPUS", help="folder of a finished corpus")
-    command = _command(commands, "show", "say what a corpus holds and draw some of its pairs", _show)
+    command = _command(
+        commands, "show", "say what a corpus holds and draw some of its pairs", _show
+    )
     command.add_argument("corpus", metavar="CORPUS", help="folder of a finished corpus")
     command.add_argument(
         "--chips", metavar="K[,K...]", help="which chips to draw (default: 6, evenly spread)"
@@ -104,40 +112,83 @@ def _command(commands: Any, name: str, text: str, run: Any) -> argparse.Argument
 
 def _add_what(command: argparse.ArgumentParser) -> None:
     """Add the recipe and the few of its values that everyone changes; they override it."""
-    command.add_argument("recipe", nargs="?", metavar="RECIPE", help="a recipe's TOML (default: s1s2 recipe)")
-    command.add_argument("-n", type=_whole, metavar="N", help="chips wanted; more later lets a corpus grow")
-    command.add_argument("--catalog", metavar="NAME|PATH", help="a catalog's name, its TOML, or a file or folder of STAC items")
+    command.add_argument(
+        "recipe", nargs="?", metavar="RECIPE", help="a recipe's TOML (default: s1s2 recipe)"
+    )
+    command.add_argument(
+        "-n", type=_whole, metavar="N", help="chips wanted; more later lets a corpus grow"
+    )
+    command.add_argument(
+        "--catalog",
+        metavar="NAME|PATH",
+        help="a catalog's name, its TOML, or a file or folder of STAC items",
+    )
     command.add_argument("--s1-catalog", metavar="NAME|PATH", help="another catalog for Sentinel-1")
     command.add_argument("--seed", type=_whole, metavar="S", help="another seed, other points")
     command.add_argument("--start", type=_day, metavar="DATE", help="first day, YYYY-MM-DD")
     command.add_argument("--end", type=_day, metavar="DATE", help="last day, inclusive")
-    command.add_argument("--points", metavar="FILE", help="your own points: a vector file, or CSV with lon and lat")
-    command.add_argument("--chip-size", type=_whole, metavar="PX", help="side of a chip in 10 m pixels")
-    command.add_argument("--max-lag-hours", type=float, metavar="H", help="greatest time between the two scenes")
+    command.add_argument(
+        "--points", metavar="FILE", help="your own points: a vector file, or CSV with lon and lat"
+    )
+    command.add_argument(
+        "--chip-size", type=_whole, metavar="PX", help="side of a chip in 10 m pixels"
+    )
+    command.add_argument(
+        "--max-lag-hours", type=float, metavar="H", help="greatest time between the two scenes"
+    )
     _add_hosts(command)
 
 
 def _add_stage(command: argparse.ArgumentParser) -> None:
-    command.add_argument("-o", "--out", required=True, metavar="OUT", help="the corpus' folder, begun by s1s2 sample")
+    command.add_argument(
+        "-o", "--out", required=True, metavar="OUT", help="the corpus' folder, begun by s1s2 sample"
+    )
     _add_hosts(command)
 
 
 def _add_hosts(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--allow-host", action="append", default=[], metavar="HOST", help="a further host that pixels may be read from")
+    command.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="a further host that pixels may be read from",
+    )
 
 
 def _add_out(command: argparse.ArgumentParser) -> None:
-    command.add_argument("-o", "--out", metavar="OUT", help="the corpus' folder (default: corpora/CATALOG-N)")
+    command.add_argument(
+        "-o", "--out", metavar="OUT", help="the corpus' folder (default: corpora/CATALOG-N)"
+    )
 
 
 def _add_cluster(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--workers", type=_count, default=1, metavar="K", help="processes on this machine (default: 1)")
-    command.add_argument("--scheduler", default="", metavar="ADDRESS", help="join a dask cluster instead, as tcp://host:8786")
-    command.add_argument("--threads", type=_count, default=8, metavar="T", help="chips each process reads at once (default: 8)")
+    command.add_argument(
+        "--workers",
+        type=_count,
+        default=1,
+        metavar="K",
+        help="processes on this machine (default: 1)",
+    )
+    command.add_argument(
+        "--scheduler",
+        default="",
+        metavar="ADDRESS",
+        help="join a dask cluster instead, as tcp://host:8786",
+    )
+    command.add_argument(
+        "--threads",
+        type=_count,
+        default=8,
+        metavar="T",
+        help="chips each process reads at once (default: 8)",
+    )
 
 
 def _add_part(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--part", default="1/1", metavar="I/N", help="do the I-th of N parts (job arrays; I from 1)")
+    command.add_argument(
+        "--part", default="1/1", metavar="I/N", help="do the I-th of N parts (job arrays; I from 1)"
+    )
 
 
 def _whole(text: str) -> int:
@@ -169,7 +220,8 @@ def _say(line: str) -> None:
 
 def _open(arguments: argparse.Namespace) -> "Run":
     """Read recipe and flags, say in one line what will be built, and check the folder."""
-    from s1s2 import recipe, stages  # noqa: PLC0415
+    from s1s2 import recipe  # noqa: PLC0415
+    from s1s2.run import chips_wanted, open_run  # noqa: PLC0415
 
     changes = {
         "catalog": _place(arguments.catalog),
@@ -182,10 +234,10 @@ def _open(arguments: argparse.Namespace) -> "Run":
         "match.max_lag_hours": arguments.max_lag_hours,
     }
     wanted = recipe.read_recipe(arguments.recipe, changes)
-    n = stages.chips_wanted(wanted, arguments.n)
+    n = chips_wanted(wanted, arguments.n)
     name = Path(wanted.catalog).stem or "corpus"
     out = Path(getattr(arguments, "out", None) or Path("corpora") / f"{name}-{n}")
-    run = stages.open_run(out, wanted, n, tuple(arguments.allow_host), _say)
+    run = open_run(out, wanted, n, tuple(arguments.allow_host), _say)
     _headline(run)
     return run
 
@@ -206,19 +258,20 @@ def _headline(run: "Run") -> None:
 
 def _begun(arguments: argparse.Namespace) -> "Run":
     """Open a folder that `sample` or `build` has begun."""
-    from s1s2 import recipe, stages  # noqa: PLC0415
+    from s1s2 import recipe  # noqa: PLC0415
     from s1s2.layout import Folder  # noqa: PLC0415
+    from s1s2.run import open_run  # noqa: PLC0415
 
     folder = Folder(Path(arguments.out))
     if not folder.recipe.exists():
         msg = f"{folder.root}: no corpus was begun there; run s1s2 sample -o {folder.root} first"
         raise RecipeError(msg)
     wanted = recipe.read_recipe(folder.recipe, {})
-    return stages.open_run(folder.root, wanted, None, tuple(arguments.allow_host), _say)
+    return open_run(folder.root, wanted, None, tuple(arguments.allow_host), _say)
 
 
 def _cluster(arguments: argparse.Namespace) -> "Cluster":
-    from s1s2.fill import Cluster  # noqa: PLC0415
+    from s1s2.cluster import Cluster  # noqa: PLC0415
 
     return Cluster(arguments.workers, arguments.scheduler, arguments.threads)
 
@@ -244,7 +297,7 @@ def _finished(run: "Run", done: "store.Json") -> int:
             _say(f"        point {row.point}: {row.reason}: {row.detail}")
     if done["chips"] < run.n:
         msg = (
-            f"s1s2: {done['chips']:,} of {run.n:,} chips: the points or the imagery ran out. What there "
+            f"s1s2: {done['chips']:,} of {run.n:,} chips: points or imagery ran out. What there "
             "is is kept; a longer period, looser gates or more points give more"
         )
         print(msg, file=sys.stderr)
@@ -344,7 +397,10 @@ def _verify(arguments: argparse.Namespace) -> int:
         _say(line)
     document = ledger.open_corpus(folder)
     if problems:
-        print(f"s1s2: {folder.root}: {len(problems)} problem(s) in {document['chips']:,} chips", file=sys.stderr)
+        print(
+            f"s1s2: {folder.root}: {len(problems)} problem(s) in {document['chips']:,} chips",
+            file=sys.stderr,
+        )
         return DAMAGED
     _say(f"verified {document['chips']:,} chips · id {document['corpus_id']}")
     return OK

@@ -34,7 +34,7 @@ class Estimate:
 
 
 def estimate(  # noqa: PLR0913  # what a build depends on
-    n: int, points: int, searches: int, budget: Budget | None, spec: GridSpec, workers: int
+    n: int, *, points: int, searches: int, budget: Budget | None, spec: GridSpec, workers: int
 ) -> Estimate:
     """Estimate a build of `n` chips.
 
@@ -47,7 +47,10 @@ def estimate(  # noqa: PLR0913  # what a build depends on
         workers: Processes that read.
 
     Examples:
-        >>> estimate(1000, 1500, 9000, Budget(), GridSpec(), 1).read_gb
+        >>> cost = estimate(
+        ...     1000, points=1500, searches=9000, budget=Budget(), spec=GridSpec(), workers=1
+        ... )
+        >>> cost.read_gb
         16.25
     """
     # a window touches about (size / 512 + 1)^2 blocks of a file

@@ -1,4 +1,4 @@
-"""Fill one shard from its points, in order; run the shards here, on dask, or as a job array.
+"""Fill one shard from its points, in order.
 
 A shard is a pure function of its points, its scenes and the recipe: whoever fills it, in whatever
 company, writes the same bytes.
@@ -6,7 +6,7 @@ company, writes the same bytes.
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,17 +14,18 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from s1s2 import layout, store
 from s1s2.bands import RADAR, S2_10M, S2_20M
 from s1s2.catalog import Catalog
 from s1s2.chip import Chip, ChipRules, Pair, Refused, cut
-from s1s2.errors import CatalogError
 from s1s2.grid import GridSpec
 from s1s2.layout import Folder
-from s1s2.radiometry import DB_INVALID
+from s1s2.radiometry import DB_INVALID, baseline_offset
 from s1s2.reader import RasterioReader, Reader
+from s1s2.scene import Scene
 
 logger = logging.getLogger(__name__)
 
@@ -75,12 +76,58 @@ class ShardReport:
         return self.slots - self.chips
 
 
+def places_of(
+    points: pd.DataFrame,
+    candidates: pd.DataFrame,
+    scenes: Sequence[Scene],
+    catalogs: Mapping[str, Catalog],
+) -> dict[int, tuple[Place, ...]]:
+    """Return every shard's points that have a pair, in the order they are tried.
+
+    Args:
+        points: The points table.
+        candidates: The candidates of `match`, ranked.
+        scenes: The scenes they name.
+        catalogs: By name; each says whether its optical numbers still carry their offset.
+    """
+    by_name = {(s.catalog, s.id): s for s in scenes}
+    rows = points.set_index("point")[["lon", "lat", "cell", "split"]].to_dict("index")
+    found: dict[int, dict[int, list[Pair]]] = {}
+    ordered = candidates.sort_values(["shard", "position", "rank"])
+    for c in ordered.to_dict("records"):
+        row = rows[c["point"]]
+        s2, s1 = by_name[c["s2_catalog"], c["s2_id"]], by_name[c["s1_catalog"], c["s1_id"]]
+        offset = _offset(s2, catalogs[s2.catalog])
+        pair = Pair(int(c["point"]), float(row["lon"]), float(row["lat"]), s2, s1, offset)
+        found.setdefault(int(c["shard"]), {}).setdefault(pair.point, []).append(pair)
+    return {
+        shard: tuple(
+            Place(point, int(rows[point]["cell"]), str(rows[point]["split"]), tuple(pairs))
+            for point, pairs in places.items()
+        )
+        for shard, places in found.items()
+    }
+
+
+def _offset(scene: Scene, catalog: Catalog) -> int:
+    if catalog.s2.offset == "applied":
+        return 0
+    return baseline_offset(scene.processing_baseline or "")
+
+
 def is_filled(task: ShardTask, receipt: store.Json | None) -> bool:
     """Say whether a shard needs nothing more: it is full, or all its points were tried."""
     if receipt is None:
         return False
     tried = set(receipt["tried"])
     return len(receipt["rows"]) >= task.slots or all(p.point in tried for p in task.places)
+
+
+def report_on(task: ShardTask) -> ShardReport:
+    """Say how full a shard is, from its receipt."""
+    receipt = store.read_receipt(task.folder, task.shard)
+    chips = len(receipt["rows"]) if receipt else 0
+    return ShardReport(task.shard, chips, task.slots, 0, is_filled(task, receipt))
 
 
 def fill_shard(task: ShardTask, reader: Reader | None = None) -> ShardReport:
@@ -113,7 +160,9 @@ def fill_shard(task: ShardTask, reader: Reader | None = None) -> ShardReport:
             rows.append({"chip": number, "cell": place.cell, "split": place.split, **chip.row})
     full = {p.name: _block(p, blocks, new, rows) for p in plans}
     objects = (
-        store.write_shard(task.folder, plans, task.shard, full, task.chips_per_shard) if rows else {}
+        store.write_shard(task.folder, plans, task.shard, full, task.chips_per_shard)
+        if rows
+        else {}
     )
     store.write_receipt(
         task.folder,
@@ -238,67 +287,3 @@ def sums(blocks: dict[str, NDArray[Any]], rows: Sequence[store.Json]) -> store.J
                 values = values[values != nodata]
                 of_split[str(band)] = [len(values), int(values.sum()), int((values**2).sum())]
     return result
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Where shards are filled; none of it changes a byte."""
-
-    workers: int = 1
-    """Processes on this machine; 1 is this one."""
-    scheduler: str = ""
-    """Address of a dask scheduler to join instead."""
-    threads: int = 8
-    """Chips each worker reads at once."""
-
-
-def run_shards(
-    tasks: Sequence[ShardTask],
-    cluster: Cluster,
-    report: Callable[[ShardReport], None],
-) -> list[ShardReport]:
-    """Fill shards wherever the cluster says, and report each as it is done.
-
-    Raises:
-        CatalogError: If the scheduler cannot be joined.
-    """
-    if not cluster.scheduler and min(cluster.workers, len(tasks)) <= 1:
-        reports = []
-        for task in tasks:
-            reports.append(fill_shard(task))
-            report(reports[-1])
-        return reports
-    return _on_dask(tasks, cluster, report)
-
-
-def _on_dask(
-    tasks: Sequence[ShardTask], cluster: Cluster, report: Callable[[ShardReport], None]
-) -> list[ShardReport]:
-    from distributed import Client, LocalCluster, as_completed  # noqa: PLC0415  # 0.7 s
-
-    if cluster.scheduler:
-        try:
-            client = Client(cluster.scheduler, timeout=10)
-        except (OSError, ValueError) as error:
-            msg = f"scheduler {cluster.scheduler} cannot be joined ({type(error).__name__})"
-            raise CatalogError(msg) from error
-        local = None
-    else:
-        local = LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=min(cluster.workers, len(tasks)),
-            threads_per_worker=1,
-            dashboard_address=None,
-            host="127.0.0.1",
-        )
-        client = Client(local)
-    reports = []
-    try:
-        futures = client.map(fill_shard, list(tasks), pure=False)
-        for future in as_completed(futures):
-            reports.append(future.result())
-            report(reports[-1])
-    finally:
-        client.close()
-        if local is not None:
-            local.close()
-    return sorted(reports, key=lambda r: r.shard)

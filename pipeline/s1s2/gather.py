@@ -13,14 +13,19 @@ from pathlib import Path
 import pandas as pd
 
 from s1s2 import tables
-from s1s2.bands import Sensor
+from s1s2.bands import Sensor, bands_of
 from s1s2.catalog import Budget, Catalog
+from s1s2.errors import CatalogError
 from s1s2.items import ItemRefused, deduplicate, scene_from_item
 from s1s2.scene import Scene
 from s1s2.search import Query, SearchSpec, Source, open_source
 
 _SLICE = timedelta(days=16)
 _PLACES_A_QUERY = 50
+_OFFSET_WORDS = {
+    "baseline": "removed by processing baseline (-1000 from 04.00 on)",
+    "applied": "removed by the provider",
+}
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,55 @@ def check(catalogs: Mapping[Sensor, Catalog]) -> None:
         open_source(catalog)
 
 
+def _able(catalogs: Mapping[Sensor, Catalog]) -> dict[Sensor, Catalog]:
+    """Leave out sensors whose catalog has no such product; `match` says so."""
+    return {s: c for s, c in catalogs.items() if c.product(s).collection}
+
+
+def count(points: pd.DataFrame, spec: SearchSpec, catalogs: Mapping[Sensor, Catalog]) -> int:
+    """Return how many queries the points need."""
+    return sum(len(queries(points, spec, s, c)) for s, c in _able(catalogs).items())
+
+
+def check_bands(
+    scenes: Sequence[Scene], refused: Mapping[str, int], catalogs: Mapping[Sensor, Catalog]
+) -> None:
+    """Stop where a catalog's description cannot be right.
+
+    Raises:
+        CatalogError: If no scene at all has some band.
+    """
+    for sensor, catalog in _able(catalogs).items():
+        ours = [s for s in scenes if s.sensor is sensor]
+        lacking = set.intersection(*(set(s.missing_bands) for s in ours)) if ours else set()
+        if not ours and refused.get("no_assets"):
+            lacking = set(bands_of(sensor))
+        if lacking:
+            keys = ", ".join(catalog.product(sensor).assets[b] for b in sorted(lacking))
+            msg = (
+                f"catalog {catalog.name}: none of its {sensor.title} scenes has "
+                f"{', '.join(sorted(lacking))} (asset keys {keys}); correct [{sensor}.assets] in "
+                "the catalog's TOML"
+            )
+            raise CatalogError(msg)
+
+
+def summary(
+    scenes: Sequence[Scene], refused: Mapping[str, int], catalogs: Mapping[Sensor, Catalog]
+) -> str:
+    """Say in one line what was found, what was refused, and which offset rule holds."""
+    counts = Counter(s.sensor for s in scenes)
+    unusable = "".join(f" · refused {k} {v:,}" for k, v in sorted(refused.items()))
+    return (
+        f"search  {counts[Sensor.S2]:,} Sentinel-2 · {counts[Sensor.S1]:,} Sentinel-1 scenes · "
+        f"S2 offset {_OFFSET_WORDS[catalogs[Sensor.S2].s2.offset]}{unusable}"
+    )
+
+
 def queries(
     points: pd.DataFrame, spec: SearchSpec, sensor: Sensor, catalog: Catalog
 ) -> list[Query]:
-    """Group points into queries: by cell and time slice for an API, all at once for items on disk."""
+    """Group points into queries: by cell and time slice for an API, all at once on disk."""
     places = points.sort_values("point")[["lon", "lat", "cell"]]
     if catalog.items:
         every = tuple(zip(places["lon"], places["lat"], strict=True))
@@ -75,6 +125,7 @@ def gather(  # noqa: PLR0913  # what is asked, of whom, where to, and how
     points: pd.DataFrame,
     spec: SearchSpec,
     catalogs: Mapping[Sensor, Catalog],
+    *,
     answers: Path,
     part: Part,
     tick: Callable[[int], None],
@@ -96,6 +147,7 @@ def gather(  # noqa: PLR0913  # what is asked, of whom, where to, and how
         The scenes, one version of each recording, and how many items were refused for which
         reason; None while answers of other jobs are missing.
     """
+    catalogs = _able(catalogs)
     asked = [(s, q) for s, c in catalogs.items() for q in queries(points, spec, s, c)]
     files = [answers / f"{_key(q, catalogs[s])}.parquet" for s, q in asked]
     for sensor, catalog in catalogs.items():

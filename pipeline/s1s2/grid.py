@@ -15,7 +15,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
-from s1s2.errors import RecipeError
+from s1s2.errors import ContractError, RecipeError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +37,9 @@ class GridSpec:
     def __post_init__(self) -> None:
         size = self.size_px
         if size % 2 or not _SMALLEST_PX <= size <= _LARGEST_PX:
-            msg = f"chip size {size} px: expected an even number from {_SMALLEST_PX} to {_LARGEST_PX}"
+            msg = (
+                f"chip size {size} px: expected an even number from {_SMALLEST_PX} to {_LARGEST_PX}"
+            )
             raise RecipeError(msg)
 
     @property
@@ -93,7 +95,7 @@ def snap(
         (`spec.coverage_m`) are centred within 30 m of the wanted centre on each axis.
 
     Examples:
-        >>> snap(np.array([501_300.]), np.array([2_001_290.]), 499_980., 2_000_040., GridSpec())
+        >>> snap(np.array([501_300.0]), np.array([2_001_290.0]), 499_980.0, 2_000_040.0, GridSpec())
         (array([500040.]), array([2002560.]))
     """
     half = spec.coverage_m / 2
@@ -106,6 +108,19 @@ def chip_geobox(epsg: int, left: float, top: float, spec: GridSpec) -> GeoBox:
     """Return the 10 m grid of a chip from its upper left corner (metres, UTM)."""
     transform = Affine(GSD_M, 0, left, 0, -GSD_M, top)
     return GeoBox((spec.size_px, spec.size_px), transform, f"EPSG:{epsg}")
+
+
+def epsg_of(geobox: GeoBox) -> int:
+    """Return the EPSG code of a grid.
+
+    Raises:
+        ContractError: If its CRS has none.
+    """
+    code = geobox.crs.epsg if geobox.crs is not None else None
+    if code is None:
+        msg = f"CRS {geobox.crs}: expected a UTM zone with an EPSG code"
+        raise ContractError(msg)
+    return int(code)
 
 
 def at_gsd(geobox: GeoBox, gsd_m: int) -> GeoBox:

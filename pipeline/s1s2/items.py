@@ -32,7 +32,7 @@ _TILE = re.compile(r"(\d{1,2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])$")
 class ItemRefused(ContractError):  # noqa: N818  # an outcome that is counted, not an error
     """An item that cannot serve as a scene; `reason` is a short word, the text says why."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
 
@@ -57,7 +57,7 @@ def scene_from_item(item: Item, catalog: Catalog, sensor: Sensor) -> Scene:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError) as error:
         msg = f"{_id_for_show(item)}: not a readable STAC item ({type(error).__name__}: {error})"
-        raise ItemRefused("bad_item", msg) from error
+        raise ItemRefused(msg, "bad_item") from error
 
 
 def _parse(item: Item, catalog: str, product: Product, sensor: Sensor) -> Scene:
@@ -65,13 +65,13 @@ def _parse(item: Item, catalog: str, product: Product, sensor: Sensor) -> Scene:
     properties = item["properties"]
     if item.get("collection") != product.collection:
         msg = f"{identity}: collection {item.get('collection')!r}, expected {product.collection!r}"
-        raise ItemRefused("other_collection", msg)
+        raise ItemRefused(msg, "other_collection")
     assets = _assets(item, product)
     hrefs = {band: str(asset["href"]) for band, asset in assets.items() if asset.get("href")}
     if not hrefs:
         keys = ", ".join(product.assets.values())
         msg = f"{identity}: none of the assets {keys}"
-        raise ItemRefused("no_assets", msg)
+        raise ItemRefused(msg, "no_assets")
     parse = _radar if sensor is Sensor.S1 else _optical
     return Scene(
         id=identity,
@@ -90,24 +90,23 @@ def _identity(item: Item) -> str:
     identity = item["id"]
     if not isinstance(identity, str) or not 0 < len(identity) <= _LONGEST_ID:
         msg = f"item id {_id_for_show(item)}: expected text of at most {_LONGEST_ID} characters"
-        raise ItemRefused("bad_item", msg)
+        raise ItemRefused(msg, "bad_item")
     return identity
 
 
 def _id_for_show(item: Item) -> str:
-    identity = item.get("id") if isinstance(item, Mapping) else item
-    return repr(identity)[:80]
+    return repr(item.get("id"))[:80]
 
 
 def _footprint(item: Item, identity: str) -> BaseGeometry:
     if not item.get("geometry"):
         msg = f"{identity}: no geometry"
-        raise ItemRefused("no_geometry", msg)
+        raise ItemRefused(msg, "no_geometry")
     geometry = continuous(shape(item["geometry"]))
     geometry = geometry if geometry.is_valid else shapely.make_valid(geometry)
     if geometry.is_empty or geometry.area == 0:
         msg = f"{identity}: its geometry has no area"
-        raise ItemRefused("no_geometry", msg)
+        raise ItemRefused(msg, "no_geometry")
     return geometry
 
 
@@ -124,7 +123,7 @@ def _epsg(item: Item, assets: Iterable[Item], identity: str) -> int:
         if code and 32601 <= int(code) <= 32760:  # noqa: PLR2004  # EPSG's block of WGS 84 UTM zones
             return int(code)
     msg = f"{identity}: no UTM zone in proj:epsg or proj:code"
-    raise ItemRefused("not_utm", msg)
+    raise ItemRefused(msg, "not_utm")
 
 
 def _radar(item: Item, _product: Product, identity: str) -> dict[str, Any]:
@@ -132,7 +131,7 @@ def _radar(item: Item, _product: Product, identity: str) -> dict[str, Any]:
     mode = properties.get("sar:instrument_mode")
     if mode != "IW":
         msg = f"{identity}: instrument mode {mode!r}, expected 'IW'"
-        raise ItemRefused("other_mode", msg)
+        raise ItemRefused(msg, "other_mode")
     times = (properties.get("start_datetime"), properties.get("end_datetime"))
     middle = properties.get("datetime")
     if middle is None and None not in times:
@@ -154,14 +153,14 @@ def _optical(item: Item, product: Product, identity: str) -> dict[str, Any]:
     kind = properties.get("s2:product_type", "S2MSI2A")
     if kind != "S2MSI2A":
         msg = f"{identity}: product type {kind!r}, expected 'S2MSI2A'"
-        raise ItemRefused("other_product", msg)
+        raise ItemRefused(msg, "other_product")
     baseline = str(properties.get("s2:processing_baseline", ""))
     if not _BASELINE.match(baseline):
         msg = (
             f"{identity}: s2:processing_baseline {baseline!r}, expected as '05.09': without it the "
             "radiometric offset is unknown"
         )
-        raise ItemRefused("no_baseline", msg)
+        raise ItemRefused(msg, "no_baseline")
     strip = str(properties.get("s2:datastrip_id") or "")
     start = parse_time(properties["datetime"])
     tile = _tile(item)

@@ -26,7 +26,7 @@ class LandMask:
         row = np.clip(np.floor((90 - lat) * _PER_DEGREE), 0, _ROWS - 1)
         column = np.mod(np.floor((lon + 180) * _PER_DEGREE), _COLUMNS)
         flat = (row * _COLUMNS + column).astype(np.int64)
-        return np.searchsorted(self._edges, flat, side="right") % 2 == 1
+        return np.asarray(np.searchsorted(self._edges, flat, side="right") % 2 == 1)
 
 
 def pack(land: NDArray[np.bool_]) -> NDArray[np.uint32]:

@@ -1,4 +1,4 @@
-"""What the receipts add up to: the index, the refusals, the statistics, `corpus.json`; and verify."""
+"""What the receipts add up to: index, refusals, statistics, `corpus.json`; and verify."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -16,9 +16,7 @@ from s1s2.layout import FORMAT_VERSION, Folder, StoreSpec
 from s1s2.sample import SPLITS
 
 
-def finish(
-    folder: Folder, spec: GridSpec, wanted: int, about: Mapping[str, Any]
-) -> store.Json:
+def finish(folder: Folder, spec: GridSpec, wanted: int, about: Mapping[str, Any]) -> store.Json:
     """Write the index, the refusals and, last of all, `corpus.json`.
 
     Args:
@@ -62,7 +60,7 @@ def refusals_of(folder: Folder, found: Mapping[int, store.Json]) -> pd.DataFrame
     rejected = [r | {"stage": "chip"} for receipt in found.values() for r in receipt["refused"]]
     second = pd.DataFrame(rejected, columns=tables.REFUSALS.names)
     table = pd.concat([t for t in (first, second) if len(t)] or [second])
-    return table.sort_values(["point", "stage"], kind="stable")[tables.REFUSALS.names]
+    return table.sort_values(["point", "stage"], kind="stable")[list(tables.REFUSALS.names)]
 
 
 def statistics(found: Mapping[int, store.Json]) -> store.Json:
@@ -103,8 +101,8 @@ def open_corpus(folder: Folder) -> store.Json:
         done = len(list(folder.receipts.glob("[0-9]*.json")))
         total = len(layout.shard_slots(*_planned(folder)))
         msg = (
-            f"{folder.root}: unfinished ({done} of {total} shards); run the same s1s2 build again to "
-            "go on"
+            f"{folder.root}: unfinished ({done} of {total} shards); run the same s1s2 build again "
+            "to go on"
         )
         raise StoreError(msg)
     document = store.read_json(folder.corpus)

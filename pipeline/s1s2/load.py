@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from s1s2 import layout, ledger, store, tables
 from s1s2.bands import OPTICAL, RADAR, S2_10M, S2_20M, Band
 from s1s2.errors import ContractError, StoreError
-from s1s2.radiometry import DB_PER_COUNT, REFLECTANCE_PER_DN, to_decibels, to_reflectance
+from s1s2.radiometry import DB_PER_COUNT, DN_PER_REFLECTANCE, to_decibels, to_reflectance
 from s1s2.sample import SPLITS
 
 if TYPE_CHECKING:
@@ -86,10 +86,10 @@ class Corpus:
             ContractError: If there is no such split, or it is empty.
         """
         index = self.index
-        numbers = index["chip"].to_numpy(np.int64)
+        numbers: NDArray[np.int64] = index["chip"].to_numpy(np.int64)
         if split is None:
             return numbers
-        chosen = numbers[(index["split"] == split).to_numpy()]
+        chosen: NDArray[np.int64] = numbers[np.asarray(index["split"] == split)]
         if split not in SPLITS or not len(chosen):
             counts = ", ".join(f"{k} {v}" for k, v in self.about["splits"].items())
             msg = (
@@ -142,7 +142,7 @@ class Corpus:
         num_workers: int = 0,
         drop_last: bool = False,
     ) -> "DataLoader[Any]":
-        """Return a torch loader of batches: `s2` (B, 12, size, size), `s1` (B, 2, ...), `chip` (B,).
+        """Return a torch loader of batches: `s2` (B, 12, y, x), `s1` (B, 2, y, x), `chip` (B,).
 
         Args:
             batch_size: Chips in a batch.
@@ -179,7 +179,7 @@ class Corpus:
             mean, std = np.array(both, dtype=np.float32)[:, :, None, None]
             return mean, np.maximum(std, np.float32(unit))
 
-        return Scaling(*of(OPTICAL, REFLECTANCE_PER_DN), *of(RADAR, DB_PER_COUNT))
+        return Scaling(*of(OPTICAL, 1 / DN_PER_REFLECTANCE), *of(RADAR, DB_PER_COUNT))
 
 
 class ChipDataset:
@@ -248,7 +248,7 @@ def assemble(
 
 
 def on_10m(stored: Stored) -> NDArray[np.uint16]:
-    """Return all twelve bands on the 10 m grid, coarse pixels repeated, in the order of `OPTICAL`."""
+    """Return all twelve bands on the 10 m grid, coarse pixels repeated, in order of `OPTICAL`."""
     fine, coarse = stored["s2_10m"], stored["s2_20m"]
     s2 = np.empty((len(OPTICAL), *fine.shape[1:]), dtype=np.uint16)
     for row, band in enumerate(OPTICAL):

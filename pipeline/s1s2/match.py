@@ -52,7 +52,7 @@ class MatchRules:
     max_scene_cloud_fraction: float = 0.8
     """Greatest cloud fraction of a whole Sentinel-2 scene; a clear chip may lie in a cloudy one."""
     max_candidates: int = 8
-    """Pairs kept for each point, best first; a pair that fails on its pixels gives way to the next."""
+    """Pairs kept for each point, best first; one that fails on its pixels gives way to the next."""
     exclude: tuple[str, ...] = ()
     """Ids of scenes never to be used."""
 
@@ -123,6 +123,13 @@ def match_scenes(
     return candidates, stage.refusals(points, rules)
 
 
+def summary(points: pd.DataFrame, candidates: pd.DataFrame, refusals: pd.DataFrame) -> str:
+    """Say in one line how many points have a pair, and why the others have none."""
+    reasons = refusals["reason"].value_counts()
+    why = "".join(f" · {reason} {count:,}" for reason, count in reasons.items())
+    return f"match   {candidates['point'].nunique():,} of {len(points):,} points have a pair{why}"
+
+
 def _order(scene: Scene) -> tuple[str, str]:
     return scene.id, scene.catalog
 
@@ -190,9 +197,7 @@ def _holds_tile(
     return np.asarray(across & (top <= north) & (top - spec.coverage_m >= south))
 
 
-def _holds(
-    chips: pd.DataFrame, hits: _Hits, scenes: Sequence[Scene], size_m: float
-) -> "Bools":
+def _holds(chips: pd.DataFrame, hits: _Hits, scenes: Sequence[Scene], size_m: float) -> "Bools":
     """Say which chips lie inside a footprint by at least the margin of its edges.
 
     The chip is widened by the margin, unprojected, and tested in degrees, where footprints are

@@ -24,7 +24,11 @@ def track(label: str, total: int, unit: str) -> Iterator[Tick]:
         from tqdm import tqdm  # noqa: PLC0415
 
         with tqdm(total=total, desc=f"{label:<7}", unit=f" {unit}", leave=False) as bar:
-            yield lambda count: bar.update(count) and None
+
+            def tick(count: int) -> None:
+                bar.update(count)
+
+            yield tick
         return
     yield _Lines(label, total, unit).tick
 

@@ -11,8 +11,8 @@ DB_PER_COUNT = 0.01
 """Step of the stored radar values in dB: two orders below speckle."""
 DB_INVALID = -32768
 """Stored radar value of an invalid pixel."""
-REFLECTANCE_PER_DN = 1e-4
-"""Surface reflectance of one harmonised digital number."""
+DN_PER_REFLECTANCE = 10_000
+"""Harmonised digital numbers in a surface reflectance of 1."""
 RADAR_NODATA = -32768.0
 """Nodata of Planetary Computer's Sentinel-1 RTC files (its STAC collection says so)."""
 
@@ -66,7 +66,7 @@ def to_reflectance(dn: NDArray[np.uint16]) -> NDArray[np.float32]:
         >>> to_reflectance(np.array([0, 3000], dtype="uint16"))
         array([nan, 0.3], dtype=float32)
     """
-    scaled = dn.astype(np.float32) * np.float32(REFLECTANCE_PER_DN)
+    scaled = dn.astype(np.float32) / np.float32(DN_PER_REFLECTANCE)
     return np.where(dn == 0, np.float32(np.nan), scaled)
 
 

@@ -226,7 +226,7 @@ def _window_of(own: GeoBox, geobox: GeoBox) -> Window | None:
 
 
 def _read_window(file: DatasetReader, window: Window, band: Band) -> Pixels:
-    """Read a window that may stick out of the file; what lies outside is invalid, never filled in."""
+    """Read a window that may stick out of the file; what lies outside is invalid."""
     shape = (int(window.height), int(window.width))
     data = np.zeros(shape, dtype=file.dtypes[0])
     inside = _clip(file, window)
@@ -288,5 +288,7 @@ def _read_error(scene: Scene, band: Band, error: RasterioError) -> ReadError | C
         return ReadError(f"{where}: the file does not exist", "asset_missing")
     if _UNREACHABLE.search(text):
         found = _UNREACHABLE.search(text)
-        return ReadError(f"{where}: cannot be read now ({found[0] if found else ''})", "unreachable")
+        return ReadError(
+            f"{where}: cannot be read now ({found[0] if found else ''})", "unreachable"
+        )
     return ReadError(f"{where}: cannot be decoded", "asset_corrupt")

@@ -240,7 +240,7 @@ def _described(path: Path) -> Catalog:
 
 
 def _items_catalog(path: Path) -> Catalog:
-    """Describe bare items: Planetary Computer's names, offset by baseline, files below the folder."""
+    """Describe bare items: Planetary Computer's names, offset by baseline, files in the folder."""
     return Catalog(
         name=path.stem,
         title=f"STAC items in {path.name}",

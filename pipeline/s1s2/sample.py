@@ -26,6 +26,7 @@ _PLASTIC = 1.32471795724474602596
 _CHUNK = 1 << 20
 _MOST_DRAWS = 1 << 28
 _CELL_DEGREES = 2.5
+_PERCENT = 100
 SPLITS = ("train", "val", "test")
 
 
@@ -44,7 +45,7 @@ class SampleSpec:
     within: str = ""
     """A vector file (any format GDAL reads); points lie inside its polygons. Empty: all land."""
     points: str = ""
-    """A file of one's own points (vector file, or CSV with lon and lat); empty: points are drawn."""
+    """A file of one's own points (vector file, or CSV with lon and lat); empty: they are drawn."""
     val_percent: int = 10
     """Share of the cells that go to validation."""
     test_percent: int = 10
@@ -57,7 +58,8 @@ class SampleSpec:
         if self.reserve < 1 or self.spacing_km < 0:
             msg = f"reserve {self.reserve} must be >= 1 and spacing_km {self.spacing_km} >= 0"
             raise RecipeError(msg)
-        if min(self.val_percent, self.test_percent) < 0 or self.val_percent + self.test_percent > 100:  # noqa: PLR2004
+        held_out = self.val_percent + self.test_percent
+        if min(self.val_percent, self.test_percent) < 0 or held_out > _PERCENT:
             msg = f"val {self.val_percent} % and test {self.test_percent} % leave no room for train"
             raise RecipeError(msg)
 
@@ -112,8 +114,8 @@ def draw_places(
         bounds: West, south, east, north of the region, degrees; sets the sequence's square.
 
     Returns:
-        Columns `point` (sequence index, int64), `lon`, `lat` (degrees). Fewer than `count` rows only
-        if the region holds no more at the asked spacing.
+        Columns `point` (sequence index, int64), `lon`, `lat` (degrees). Fewer than `count` rows
+        only if the region holds no more at the asked spacing.
     """
     box = (bounds[0], max(bounds[1], spec.south), bounds[2], min(bounds[3], spec.north))
     found: list[pd.DataFrame] = []
@@ -172,10 +174,11 @@ def rank_of(shard: int, position: NDArray[np.int64], block: int) -> NDArray[np.i
     return ((2**number) * (2 * shard + 1) - 1) * block + offset
 
 
-def draw_points(
+def draw_points(  # noqa: PLR0913  # what is drawn, for whom, from where
     spec: SampleSpec,
     seed: int,
     wanted: Mapping[int, int],
+    *,
     block: int,
     accept: Accept,
     bounds: tuple[float, float, float, float] = (-180, -90, 180, 90),
@@ -221,9 +224,7 @@ def share_points(places: pd.DataFrame, n_shards: int, spec: SampleSpec) -> pd.Da
     edges = np.arange(n_shards + 1) * len(places) // n_shards
     shard = np.searchsorted(edges, number, side="right") - 1
     table = places[["lon", "lat"]].reset_index(drop=True)
-    return with_cells(
-        table.assign(point=number, shard=shard, position=number - edges[shard]), spec
-    )
+    return with_cells(table.assign(point=number, shard=shard, position=number - edges[shard]), spec)
 
 
 def wanted_points(slots: int, spec: SampleSpec) -> int:
@@ -250,7 +251,7 @@ def cell_of(lon: Floats, lat: Floats) -> NDArray[np.int64]:
 
     Examples:
         >>> cell_of(np.array([-180.0, 179.9, 0.0]), np.array([0.1, 0.1, 60.1]))
-        array([3600000, 3600143, 6000036])
+        array([3600000, 3600143, 6000034])
     """
     row = np.clip(np.floor((lat + 90) / _CELL_DEGREES), 0, 180 / _CELL_DEGREES - 1)
     middle = np.radians((row + 0.5) * _CELL_DEGREES - 90)
@@ -260,8 +261,8 @@ def cell_of(lon: Floats, lat: Floats) -> NDArray[np.int64]:
 
 
 def split_of(cell: int, spec: SampleSpec) -> str:
-    """Return the split of a cell, from the cell alone: the same in every corpus, whatever its seed."""
-    percent = int.from_bytes(blake2b(f"s1s2/{cell}".encode(), digest_size=8).digest()) % 100
+    """Return the split of a cell, from the cell alone: the same in every corpus of any seed."""
+    percent = int.from_bytes(blake2b(f"s1s2/{cell}".encode(), digest_size=8).digest()) % _PERCENT
     if percent < spec.test_percent:
         return "test"
     return "val" if percent < spec.test_percent + spec.val_percent else "train"

@@ -1,4 +1,4 @@
-"""STAC in, items out, through one interface: an API, or items on disk. The door to pystac-client."""
+"""STAC in, items out, through one interface: an API, or items on disk. pystac-client's door."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -118,7 +118,7 @@ class ApiSource:
             raise CatalogError(msg) from error
 
     def items(self, query: Query) -> Iterator[Item]:
-        """Search by places, never by a box: boxes across 180 degrees are misread by some servers."""
+        """Search by places, never by a box: some servers misread boxes across 180 degrees."""
         yield from self._pages(query, query.places)
         turned = tuple(
             (lon - 360 if lon > 0 else lon + 360, lat)
@@ -136,21 +136,26 @@ class ApiSource:
             datetime=(query.begins, query.ends - timedelta(milliseconds=1)),
             limit=_PAGE,
         )
-        seen: set[tuple[str, ...]] = set()
         try:
-            for number, page in enumerate(search.pages_as_dicts(), start=1):
-                features = [f for f in page.get("features", []) if isinstance(f, Mapping)]
-                ids = tuple(str(f.get("id")) for f in features)
-                if ids in seen or number > _MOST_PAGES:
-                    msg = f"catalog {name}: its search repeats itself at page {number}"
-                    raise CatalogError(msg)
-                seen.add(ids)
-                yield from features
+            yield from _features(search.pages_as_dicts(), name)
         except Exception as error:
             if not isinstance(error, _client_errors()):
                 raise
             msg = f"catalog {name}: a search failed ({_cause(error)}); run again to go on from here"
             raise CatalogError(msg) from error
+
+
+def _features(pages: Iterator[dict[str, Any]], name: str) -> Iterator[Item]:
+    """Return the items of an answer's pages; a page that comes again would come for ever."""
+    seen: set[tuple[str, ...]] = set()
+    for number, page in enumerate(pages, start=1):
+        features = [f for f in page.get("features") or [] if isinstance(f, Mapping)]
+        ids = tuple(str(f.get("id")) for f in features)
+        if ids in seen or number > _MOST_PAGES:
+            msg = f"catalog {name}: its search repeats itself at page {number}"
+            raise CatalogError(msg)
+        seen.add(ids)
+        yield from features
 
 
 def _client_errors() -> tuple[type[Exception], ...]:
@@ -176,7 +181,9 @@ class ItemsSource:
         documents = [p for p in _files(root) if p not in self._tables]
         self._items = [i for path in documents for i in _read_json(path, catalog)]
         if not self._items and not self._tables:
-            msg = f"catalog {catalog.name}: {root} holds no STAC items ({', '.join(ITEMS_SUFFIXES)})"
+            msg = (
+                f"catalog {catalog.name}: {root} holds no STAC items ({', '.join(ITEMS_SUFFIXES)})"
+            )
             raise CatalogError(msg)
 
     def items(self, query: Query) -> Iterator[Item]:
@@ -195,9 +202,7 @@ class _Places:
 
     def __init__(self, places: tuple[tuple[float, float], ...]) -> None:
         lon, lat = np.array(places, dtype=float).reshape(-1, 2).T
-        self._points = shapely.points(
-            np.concatenate([lon, lon + 360, lon - 360]), np.tile(lat, 3)
-        )
+        self._points = shapely.points(np.concatenate([lon, lon + 360, lon - 360]), np.tile(lat, 3))
 
     def hit(self, footprints: NDArray[np.object_]) -> NDArray[np.bool_]:
         tree = shapely.STRtree(self._points)
@@ -271,13 +276,15 @@ def _table_items(
     try:
         dataset = pads.dataset(path, format="parquet")
         rows = dataset.to_table(filter=_filter(dataset.schema, collection, query))
-        footprints = shapely.from_wkb(rows["geometry"].combine_chunks().to_numpy(zero_copy_only=False))
+        footprints = shapely.from_wkb(
+            rows["geometry"].combine_chunks().to_numpy(zero_copy_only=False)
+        )
         whole = np.array([continuous(f) for f in footprints], dtype=object)
         rows = rows.filter(pa.array(places.hit(whole)))
         for item in stac_geoparquet.arrow.stac_table_to_items(rows):
             yield _absolute(item, path.parent)
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        msg = f"catalog {catalog.name}: {path} is not stac-geoparquet ({type(error).__name__}: {error})"
+        msg = f"catalog {catalog.name}: {path} is not stac-geoparquet ({error})"
         raise CatalogError(msg) from error
 
 

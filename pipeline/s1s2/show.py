@@ -51,7 +51,7 @@ def chequered(chip: Stored) -> Picture:
 
 def _stretch(values: NDArray[Any], low: float, high: float) -> Picture:
     scaled = (np.nan_to_num(values, nan=low) - low) / max(high - low, 1e-6)
-    return (np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.clip(scaled, 0, 1) * 255, dtype=np.uint8)
 
 
 def draw_pairs(corpus: Corpus, chips: list[int]) -> Image.Image:
@@ -118,17 +118,19 @@ def summary(corpus: Corpus) -> list[str]:
     about, index = corpus.about, corpus.index
     names = " + ".join(dict.fromkeys(c["title"] or c["name"] for c in about["catalogs"].values()))
     simulated = " · SIMULATED DATA" if about.get("simulated") else ""
+    size, identity = corpus.size_px, about["corpus_id"][:12]
     lines = [
-        f"corpus  {about['name']} · {names}{simulated} · {len(corpus):,} chips of {corpus.size_px} px · "
-        f"id {about['corpus_id'][:12]}"
+        f"corpus  {about['name']} · {names}{simulated}",
+        f"chips   {len(corpus):,} of {size} px · id {identity}",
     ]
     if len(index):
-        lag = index["lag_hours"].abs()
+        lag, first, last = index["lag_hours"].abs(), index["s2_time"].min(), index["s2_time"].max()
+        when = f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
+        cloud, water = index["cloud_fraction"].mean(), index["water_fraction"].mean()
+        warped = index["s1_warped"].mean()
         lines += [
-            f"time    {index['s2_time'].min():%Y-%m-%d} to {index['s2_time'].max():%Y-%m-%d} · "
-            f"|lag| median {lag.median():.1f} h, greatest {lag.max():.1f} h",
-            f"pixels  cloud {index['cloud_fraction'].mean():.1%} · water "
-            f"{index['water_fraction'].mean():.1%} · radar warped in {index['s1_warped'].mean():.0%}",
+            f"time    {when} · |lag| median {lag.median():.1f} h, greatest {lag.max():.1f} h",
+            f"pixels  cloud {cloud:.1%} · water {water:.1%} · radar warped in {warped:.0%}",
         ]
     lines.append("splits  " + " · ".join(f"{k} {v:,}" for k, v in about["splits"].items()))
     if about["refused"]:

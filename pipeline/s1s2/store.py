@@ -60,10 +60,8 @@ def _group_notes(notes: Json) -> Json:
     }
 
 
-def _create_array(
-    path: StorePath, plan: ArrayPlan, n: int, per_shard: int
-) -> zarr.Array[Any]:
-    """Create one array: a chunk a chip in shards, or for columns a chunk a shard; checksums always."""
+def _create_array(path: StorePath, plan: ArrayPlan, n: int, per_shard: int) -> zarr.Array[Any]:
+    """Create one array: a chunk a chip in shards, or for columns a chunk a shard; checksummed."""
     dtype = np.dtype(plan.dtype)
     blosc = BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=dtype.itemsize)
     return zarr.create_array(
@@ -171,7 +169,9 @@ def read_chip(group: zarr.Group, names: Sequence[str], chip: int) -> dict[str, N
     try:
         return {name: np.asarray(_array(group, name)[chip]) for name in names}
     except (ValueError, RuntimeError, OSError, IndexError) as error:
-        msg = f"{group.store_path}: chip {chip} is damaged ({error}); s1s2 verify tells what else is"
+        msg = (
+            f"{group.store_path}: chip {chip} is damaged ({error}); s1s2 verify tells what else is"
+        )
         raise StoreError(msg) from error
 
 
@@ -192,8 +192,8 @@ def read_receipt(folder: Folder, shard: int) -> Json | None:
     receipt = read_json(path)
     if receipt.get("format_version") != FORMAT_VERSION:
         msg = (
-            f"{path}: format version {receipt.get('format_version')}, this is {FORMAT_VERSION}: use "
-            "the s1s2 that wrote it, or build into another folder"
+            f"{path}: format version {receipt.get('format_version')}, this is {FORMAT_VERSION}: "
+            "use the s1s2 that wrote it, or build into another folder"
         )
         raise StoreError(msg)
     return receipt

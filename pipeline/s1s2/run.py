@@ -1,0 +1,139 @@
+"""One corpus being built: where, what, from whom, how many; and whether that may be."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from s1s2 import __version__, layout, places, recipe, tables
+from s1s2.bands import Sensor
+from s1s2.catalog import Catalog
+from s1s2.errors import RecipeError, StoreError
+from s1s2.files import write_bytes
+from s1s2.layout import Folder
+from s1s2.recipe import Recipe
+
+Say = Callable[[str], None]
+
+
+def _silent(_: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One corpus being built."""
+
+    folder: Folder
+    recipe: Recipe
+    catalogs: Mapping[Sensor, Catalog]
+    n: int
+    """Chips wanted."""
+    say: Say = field(default=_silent, compare=False)
+    """Told one line of each stage."""
+
+    @property
+    def slots(self) -> dict[int, int]:
+        """Chips wanted in each shard."""
+        return layout.shard_slots(self.n, self.recipe.store)
+
+
+def chips_wanted(wanted: Recipe, n: int | None) -> int:
+    """Return N, checked; with own points and no N, one chip for each point.
+
+    Raises:
+        RecipeError: If N is not given or less than 1.
+    """
+    if n is None:
+        if not wanted.sample.points:
+            msg = "how many chips? give -n N"
+            raise RecipeError(msg)
+        n = len(places.read_places(Path(wanted.sample.points)))
+    if n < 1:
+        msg = f"N = {n}: expected the number of chips wanted, 1 or more"
+        raise RecipeError(msg)
+    return n
+
+
+def open_run(
+    out: Path,
+    wanted: Recipe,
+    n: int | None,
+    allow_hosts: tuple[str, ...] = (),
+    say: Say = _silent,
+) -> Run:
+    """Check that a folder may hold this corpus; nothing is written.
+
+    Args:
+        out: The corpus' folder: new, empty, or begun with the same recipe.
+        wanted: The recipe.
+        n: Chips wanted; None for as many as the folder was begun with, or as there are own points.
+        allow_hosts: Further hosts that pixels may be read from.
+        say: Told one line of each stage.
+
+    Raises:
+        RecipeError: If the folder holds another recipe's corpus, or more chips than asked for.
+        StoreError: If it holds anything else.
+        CatalogError: If a catalog cannot be loaded.
+    """
+    folder = Folder(out)
+    _check_folder(folder, wanted)
+    begun = begun_with(folder)
+    n = chips_wanted(wanted, begun or None if n is None else n)
+    run = Run(folder, wanted, recipe.catalogs_of(wanted, allow_hosts), n, say)
+    if n < begun:
+        msg = f"{out} was begun with N = {begun}, asked for {n}: a corpus grows but never shrinks"
+        raise RecipeError(msg)
+    shards_then = len(layout.shard_slots(begun, wanted.store))
+    if begun and wanted.sample.points and shards_then != len(run.slots):
+        msg = (
+            f"{out}: own points are shared out among its shards; build N = {n} into another folder"
+        )
+        raise RecipeError(msg)
+    return run
+
+
+def _check_folder(folder: Folder, wanted: Recipe) -> None:
+    root = folder.root
+    if folder.recipe.exists():
+        there = recipe.read_recipe(folder.recipe, {})
+        if differing := recipe.differences(there, wanted):
+            msg = (
+                f"{root} holds another recipe's corpus: {' · '.join(differing)}; build into "
+                "another folder, or use the same recipe"
+            )
+            raise RecipeError(msg)
+    elif root.exists() and (not root.is_dir() or any(root.iterdir())):
+        msg = f"{root} holds other things than a corpus; build into a new or empty folder"
+        raise StoreError(msg)
+
+
+def begun_with(folder: Folder) -> int:
+    """Return the N a folder was begun with; 0 for a new one."""
+    return int(tables.notes_of(folder.points).get("s1s2:n", 0))
+
+
+def begin(run: Run) -> None:
+    """Write the resolved recipe, so that the folder is this corpus from now on."""
+    if not run.folder.recipe.exists():
+        write_bytes(run.folder.recipe, recipe.to_toml(run.recipe).encode())
+
+
+def about(run: Run) -> dict[str, Any]:
+    """Return what a corpus says of itself: name, recipe, catalogs, and whether it is simulated."""
+    return {
+        "name": run.recipe.name,
+        "recipe_sha256": recipe.fingerprint(run.recipe),
+        "s1s2_version": __version__,
+        "simulated": any(c.simulated for c in run.catalogs.values()),
+        "catalogs": {
+            str(sensor): {
+                "name": c.name,
+                "title": c.title,
+                "collection": c.product(sensor).collection,
+                "licence": c.licence,
+                "offset": c.s2.offset if sensor is Sensor.S2 else "none",
+            }
+            for sensor, c in run.catalogs.items()
+        },
+    }
