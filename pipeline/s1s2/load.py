@@ -20,6 +20,7 @@ from s1s2.sample import SPLITS
 if TYPE_CHECKING:
     import geopandas
     import torch
+    import xarray
     import zarr
     from torch.utils.data import DataLoader
 
@@ -109,6 +110,36 @@ class Corpus:
             msg = f"{self.folder.root}: no chip {chip}; the index names those there are"
             raise StoreError(msg)
         return self._arrays.read(chip)
+
+    def to_xarray(self, chip: int) -> "xarray.Dataset":
+        """Return one chip as georeferenced data, to be looked at, plotted or saved as GeoTIFF.
+
+        `s2` (band, y, x) is reflectance on the 10 m grid, `s1` (polarisation, y, x) gamma nought in
+        dB, invalid pixels NaN; `corpus.to_xarray(3)["s1"].rio.to_raster("s1.tif")` saves it.
+
+        Raises:
+            StoreError: If there is no such chip, or it is damaged.
+        """
+        import rioxarray  # noqa: F401, PLC0415  # gives arrays their `.rio`
+        import xarray  # noqa: PLC0415  # a second to import
+        from affine import Affine  # noqa: PLC0415
+
+        s2, s1 = assemble(self.read(chip), "physical")
+        row = self.index.set_index("chip").loc[chip]
+        a, _, c, _, e, f = row["transform"]
+        steps = np.arange(self.size_px) + 0.5
+        data = xarray.Dataset(
+            {"s2": (("band", "y", "x"), s2), "s1": (("polarisation", "y", "x"), s1)},
+            coords={
+                "band": [str(b) for b in OPTICAL],
+                "polarisation": [str(b) for b in RADAR],
+                "x": c + a * steps,
+                "y": f + e * steps,
+            },
+            attrs={"s2_id": row["s2_id"], "s1_id": row["s1_id"]},
+        )
+        placed: xarray.Dataset = data.rio.write_crs(int(row["epsg"]))
+        return placed.rio.write_transform(Affine(*row["transform"]))
 
     def dataset(self, split: str | None = None, values: Values = "physical") -> "ChipDataset":
         """Return a map-style torch dataset; an item is a dict of `s2`, `s1`, `chip`.

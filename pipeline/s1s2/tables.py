@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
+from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
 from s1s2.bands import Band, Sensor, bands_of
@@ -300,7 +301,7 @@ def _table(frame: pd.DataFrame, schema: pa.Schema, geometry: Any) -> pa.Table:  
 def _write(path: Path, table: pa.Table, notes: Mapping[str, str], kinds: list[str] | None) -> None:
     metadata = dict(notes)
     if kinds:
-        column = {"encoding": "WKB", "geometry_types": kinds}
+        column = {"encoding": "WKB", "geometry_types": kinds, "crs": CRS(4326).to_json_dict()}
         geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
         metadata["geo"] = json.dumps(geo)
     sink = pa.BufferOutputStream()
