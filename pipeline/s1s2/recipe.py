@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from s1s2 import catalog as catalog_words
 from s1s2.bands import Sensor
@@ -183,6 +183,14 @@ def fingerprint(recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
+class _CatalogFile(BaseModel):
+    """Lends a catalog's dataclass the rule that unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    catalog: Catalog
+
+
 def catalog_names() -> list[str]:
     """Return the names of the catalogs that ship with the package."""
     return sorted(p.stem for p in _catalog_folder().glob("*.toml"))
@@ -234,9 +242,10 @@ def _described(path: Path) -> Catalog:
         document.setdefault("folders", [str(items if items.is_dir() else items.parent)])
     document["folders"] = [str((path.parent / f).resolve()) for f in document.get("folders", [])]
     try:
-        return TypeAdapter(Catalog).validate_python(document)
+        return _CatalogFile.model_validate({"catalog": document}).catalog
     except ValidationError as error:
-        raise CatalogError(_explain(error, f"catalog {path}", Catalog)) from None
+        text = _explain(error, f"catalog {path}", _CatalogFile).replace(" catalog.", " ")
+        raise CatalogError(text) from None
 
 
 def _items_catalog(path: Path) -> Catalog:
