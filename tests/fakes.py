@@ -180,7 +180,7 @@ class StacServer:
     items: list[dict[str, Any]]
     page: int = 2
     faults: list[int] = field(default_factory=list)
-    """Status codes to answer searches with, before answering well."""
+    """Status codes to answer the first searches with; 200 is an answer."""
     loop: bool = False
     """Send the first page for ever."""
     body: bytes | None = None
@@ -231,8 +231,8 @@ class StacServer:
             def do_POST(self) -> None:
                 query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 stac.searches.append(query)
-                if stac.faults:
-                    self.reply(stac.faults.pop(0), {"code": "busy"})
+                if (fault := stac.faults.pop(0) if stac.faults else 200) != 200:
+                    self.reply(fault, {"code": "busy"})
                 elif stac.body is not None:
                     self.send(200, stac.body)
                 else:

@@ -294,9 +294,10 @@ def _build(arguments: argparse.Namespace) -> int:
 
 def _finished(run: "Run", done: "store.Json") -> int:
     from s1s2 import tables  # noqa: PLC0415
+    from s1s2.sample import SPLITS  # noqa: PLC0415
 
     root = run.folder.root
-    splits = " · ".join(f"{k} {v:,}" for k, v in done["splits"].items())
+    splits = " · ".join(f"{k} {done['splits'][k]:,}" for k in SPLITS)
     _say(f"corpus  {root} · {done['chips']:,} chips ({splits}) · id {done['corpus_id'][:12]}")
     if done["refused"]:
         refusals = tables.read_refusals(run.folder.refusals)

@@ -37,7 +37,7 @@ def draw(
         Columns `point lon lat cell split shard position`.
     """
     if spec.points:
-        return sample.share_points(places.read_places(Path(spec.points)), len(slots), spec)
+        return sample.share_points(places.read_places(Path(spec.points)), slots, spec)
     least = more or {}
     wanted = {k: max(least.get(k, 0), sample.wanted_points(n, spec)) for k, n in slots.items()}
     accept, bounds = _acceptable(spec)

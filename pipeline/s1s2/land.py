@@ -6,15 +6,15 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
-_ROWS, _COLUMNS = 21_600, 43_200
 _PER_DEGREE = 120
 
 
 class LandMask:
-    """Land or sea at 1/120 degree, kept as the flat positions where one turns into the other."""
+    """Land or sea on a grid of degrees, kept as the positions where one turns into the other."""
 
-    def __init__(self, runs: NDArray[np.uint32]) -> None:
+    def __init__(self, runs: NDArray[np.uint32], per_degree: int = _PER_DEGREE) -> None:
         self._edges = np.cumsum(runs, dtype=np.int64)
+        self._per_degree = per_degree
 
     def __call__(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Say which places (degrees, WGS 84) are on land; lakes count as land.
@@ -23,9 +23,10 @@ class LandMask:
             >>> land_mask()(np.array([10.45, -30.0]), np.array([51.16, 30.0]))
             array([ True, False])
         """
-        row = np.clip(np.floor((90 - lat) * _PER_DEGREE), 0, _ROWS - 1)
-        column = np.mod(np.floor((lon + 180) * _PER_DEGREE), _COLUMNS)
-        flat = (row * _COLUMNS + column).astype(np.int64)
+        rows, columns = 180 * self._per_degree, 360 * self._per_degree
+        row = np.clip(np.floor((90 - lat) * self._per_degree), 0, rows - 1)
+        column = np.mod(np.floor((lon + 180) * self._per_degree), columns)
+        flat = (row * columns + column).astype(np.int64)
         return np.asarray(np.searchsorted(self._edges, flat, side="right") % 2 == 1)
 
 

@@ -92,7 +92,7 @@ class Corpus:
             return numbers
         chosen: NDArray[np.int64] = numbers[np.asarray(index["split"] == split)]
         if split not in SPLITS or not len(chosen):
-            counts = ", ".join(f"{k} {v}" for k, v in self.about["splits"].items())
+            counts = ", ".join(f"{k} {self.about['splits'][k]}" for k in SPLITS)
             msg = (
                 f"{self.folder.root}: split {split!r} has no chips ({counts}); name another split, "
                 "or None for all"
@@ -139,7 +139,8 @@ class Corpus:
             attrs={"s2_id": row["s2_id"], "s1_id": row["s1_id"]},
         )
         placed: xarray.Dataset = data.rio.write_crs(int(row["epsg"]))
-        return placed.rio.write_transform(Affine(*row["transform"]))
+        placed = placed.rio.write_transform(Affine(*row["transform"]))
+        return placed
 
     def dataset(self, split: str | None = None, values: Values = "physical") -> "ChipDataset":
         """Return a map-style torch dataset; an item is a dict of `s2`, `s1`, `chip`.

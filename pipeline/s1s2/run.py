@@ -84,8 +84,7 @@ def open_run(
     if n < begun:
         msg = f"{out} was begun with N = {begun}, asked for {n}: a corpus grows but never shrinks"
         raise RecipeError(msg)
-    shards_then = len(layout.shard_slots(begun, wanted.store))
-    if begun and wanted.sample.points and shards_then != len(run.slots):
+    if begun not in {0, n} and wanted.sample.points and len(run.slots) > 1:
         msg = (
             f"{out}: own points are shared out among its shards; build N = {n} into another folder"
         )

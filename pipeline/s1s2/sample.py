@@ -118,45 +118,52 @@ def draw_places(
         only if the region holds no more at the asked spacing.
     """
     box = (bounds[0], max(bounds[1], spec.south), bounds[2], min(bounds[3], spec.north))
-    found: list[pd.DataFrame] = []
-    kept = pd.DataFrame({"point": [], "lon": [], "lat": []})
-    drawn, most = 0, _most_draws(box, spec.spacing_km)
-    while len(kept) < count and drawn < most:
-        size = _CHUNK if drawn else min(_CHUNK, max(4096, 8 * count))
-        lon, lat = to_sphere(*sequence(seed, drawn, size), bounds=box)
+    room = _room(box, spec.spacing_km)
+    # a block's pairs closer than the spacing number about block^2 / room: keep that in memory
+    block = int(min(_CHUNK, max(256.0, (2e5 * room) ** 0.5), max(4096, 8 * count)))
+    most = int(min(_MOST_DRAWS, max(_CHUNK, 30 * room)))
+    kept = pd.DataFrame({"point": [], "lon": [], "lat": []}).astype({"point": "int64"})
+    for start in range(0, most, block):
+        lon, lat = to_sphere(*sequence(seed, start, block), bounds=box)
         good = np.flatnonzero(accept(lon, lat))
-        found.append(pd.DataFrame({"point": drawn + good, "lon": lon[good], "lat": lat[good]}))
-        drawn += size
-        if sum(map(len, found)) >= count:
-            places = pd.concat(found, ignore_index=True)
-            kept = places[_far_apart(places, spec.spacing_km)]
-    if len(kept) < count and found:
-        places = pd.concat(found, ignore_index=True)
-        kept = places[_far_apart(places, spec.spacing_km)]
-    return kept.head(count).reset_index(drop=True).astype({"point": "int64"})
+        found = pd.DataFrame({"point": start + good, "lon": lon[good], "lat": lat[good]})
+        found = found[_far_apart(kept, found, spec.spacing_km)]
+        kept = pd.concat([kept, found], ignore_index=True) if len(kept) else found
+        if len(kept) >= count:
+            break
+    return kept.head(count).reset_index(drop=True)
 
 
-def _most_draws(box: tuple[float, float, float, float], spacing_km: float) -> int:
-    """Bound the search: thirty draws for every square of the spacing, and at least a million."""
+def _room(box: tuple[float, float, float, float], spacing_km: float) -> float:
+    """Return how many squares of the spacing a region has."""
     west, south, east, north = box
     band = float(np.diff(np.sin(np.radians([south, north])))[0])
     area_km2 = np.radians(east - west) * band * (EARTH_RADIUS_M / 1000) ** 2
-    return int(min(_MOST_DRAWS, max(_CHUNK, 30 * area_km2 / max(spacing_km, 0.1) ** 2)))
+    return float(area_km2 / max(spacing_km, 0.1) ** 2)
 
 
-def _far_apart(places: pd.DataFrame, spacing_km: float) -> NDArray[np.bool_]:
-    """Keep each place that lies far enough from every earlier one that was kept."""
+def _far_apart(before: pd.DataFrame, places: pd.DataFrame, spacing_km: float) -> NDArray[np.bool_]:
+    """Say which places lie far enough from every one kept before, here or in earlier draws."""
     keep = np.ones(len(places), dtype=bool)
-    if len(places) < 2 or spacing_km == 0:  # noqa: PLR2004  # a pair
+    if spacing_km == 0 or not len(places):
         return keep
-    lon, lat = np.radians(places["lon"].to_numpy()), np.radians(places["lat"].to_numpy())
-    xyz = np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
     chord = 2 * np.sin(spacing_km * 1000 / EARTH_RADIUS_M / 2)
-    pairs = np.sort(cKDTree(xyz).query_pairs(chord, output_type="ndarray"), axis=1)
+    here = _unit_vectors(places)
+    if len(before):
+        nearest = cKDTree(_unit_vectors(before)).query(here, distance_upper_bound=chord)[0]
+        keep = np.asarray(~np.isfinite(nearest))
+    rows = np.flatnonzero(keep)
+    pairs = rows[cKDTree(here[rows]).query_pairs(chord, output_type="ndarray")]
+    pairs = np.sort(pairs.reshape(-1, 2), axis=1)
     for first, second in pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))]:
         if keep[first]:
             keep[second] = False
     return keep
+
+
+def _unit_vectors(places: pd.DataFrame) -> Floats:
+    lon, lat = np.radians(places["lon"].to_numpy()), np.radians(places["lat"].to_numpy())
+    return np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
 
 
 def rank_of(shard: int, position: NDArray[np.int64], block: int) -> NDArray[np.int64]:
@@ -198,7 +205,8 @@ def draw_points(  # noqa: PLR0913  # what is drawn, for whom, from where
     """
     ranks = {k: rank_of(k, np.arange(n, dtype=np.int64), block) for k, n in wanted.items() if n}
     if not ranks:
-        return with_cells(pd.DataFrame(columns=["point", "lon", "lat", "shard", "position"]), spec)
+        names = ["point", "lon", "lat", "shard", "position"]
+        return with_cells(pd.DataFrame(columns=names, dtype=float), spec)
     count = int(max(r.max() for r in ranks.values())) + 1
     places = draw_places(spec, seed, count, accept, bounds)
     parts = []
@@ -209,19 +217,20 @@ def draw_points(  # noqa: PLR0913  # what is drawn, for whom, from where
     return with_cells(pd.concat(parts, ignore_index=True), spec)
 
 
-def share_points(places: pd.DataFrame, n_shards: int, spec: SampleSpec) -> pd.DataFrame:
-    """Give one's own points to the shards in order, as evenly as can be.
+def share_points(places: pd.DataFrame, slots: Mapping[int, int], spec: SampleSpec) -> pd.DataFrame:
+    """Give one's own points to the shards in order, to each by how many chips it wants.
 
     Args:
         places: Columns `lon`, `lat`; the row number becomes the point's id.
-        n_shards: How many shards share them.
+        slots: Chips wanted in each shard.
         spec: How they are split.
 
     Returns:
         The columns of `draw_points`.
     """
     number = np.arange(len(places))
-    edges = np.arange(n_shards + 1) * len(places) // n_shards
+    wanted = np.cumsum([0, *(slots[shard] for shard in sorted(slots))])
+    edges = wanted * len(places) // wanted[-1]
     shard = np.searchsorted(edges, number, side="right") - 1
     table = places[["lon", "lat"]].reset_index(drop=True)
     return with_cells(table.assign(point=number, shard=shard, position=number - edges[shard]), spec)
@@ -240,7 +249,7 @@ def with_cells(points: pd.DataFrame, spec: SampleSpec) -> pd.DataFrame:
     table = points.assign(cell=cells, split=splits[inverse] if len(unique) else [])
     columns = ["point", "lon", "lat", "cell", "split", "shard", "position"]
     types = dict.fromkeys(["point", "cell", "shard", "position"], "int64")
-    return table[columns].astype({**types, "lon": float, "lat": float})
+    return table[columns].astype({**types, "lon": float, "lat": float, "split": str})
 
 
 def cell_of(lon: Floats, lat: Floats) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ from s1s2.errors import RecipeError
 from s1s2.files import write_bytes
 from s1s2.load import Corpus, Stored
 from s1s2.radiometry import to_decibels, to_reflectance
+from s1s2.sample import SPLITS
 
 Picture = NDArray[np.uint8]
 """Colours, shape (y, x, 3)."""
@@ -132,7 +133,7 @@ def summary(corpus: Corpus) -> list[str]:
             f"time    {when} · |lag| median {lag.median():.1f} h, greatest {lag.max():.1f} h",
             f"pixels  cloud {cloud:.1%} · water {water:.1%} · radar warped in {warped:.0%}",
         ]
-    lines.append("splits  " + " · ".join(f"{k} {v:,}" for k, v in about["splits"].items()))
+    lines.append("splits  " + " · ".join(f"{k} {about['splits'][k]:,}" for k in SPLITS))
     if about["refused"]:
         lines.append("refused " + " · ".join(f"{k} {v:,}" for k, v in about["refused"].items()))
     return lines

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from s1s2 import cluster as machines
-from s1s2 import draw, fill, gather, layout, ledger, match, store, tables
+from s1s2 import dense, draw, fill, gather, layout, ledger, match, store, tables
 from s1s2.catalog import require
 from s1s2.cluster import Cluster
 from s1s2.errors import StoreError
@@ -128,6 +128,9 @@ def finish(run: Run, reports: list[ShardReport]) -> store.Json | None:
         return None
     if run.folder.corpus.exists():
         return ledger.open_corpus(run.folder)
+    if run.recipe.sample.points:
+        per_shard = run.recipe.store.chips_per_shard
+        dense.close_gaps(run.folder, run.recipe.grid, per_shard, about(run))
     document = ledger.finish(run.folder, run.recipe.grid, run.n, about(run))
     shutil.rmtree(run.folder.answers, ignore_errors=True)
     return document

@@ -413,3 +413,30 @@ def test_drawn_points_go_round_until_there_are_enough(
     assert points["point"].is_unique
     for name, wanted in expected_chip(corpus.index.iloc[5], 64).items():
         np.testing.assert_array_equal(corpus.read(5)[name], wanted, err_msg=name)
+
+
+def test_own_points_that_fail_leave_no_gaps(scenes: Scenes, tmp_path: Path) -> None:
+    """Chips move up over shards that ran short, and running again still does nothing."""
+    scenes.s2(size_m=12_000)
+    scenes.s1(size_m=16_000)
+    good = [lonlat(501_500 + 1500 * i, 4_998_000 - 1200 * i, 32631) for i in range(6)]
+    places = [good[0], (50.0, 9.0), good[1], (51.0, 9.0), good[2], good[3], (52.0, 9.0), good[4], good[5]]
+    points = points_file(tmp_path / "p.geojson", places)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("[store]\nchips_per_shard = 3\n[search]\nstart = 2021-07-01\nend = 2021-07-01\n")
+    out = tmp_path / "out"
+    command = ["build", str(recipe), "--catalog", str(scenes.save()), "--points", str(points),
+               "--chip-size", "128", "-o", str(out)]
+    assert main(command) == 4
+    corpus = Corpus(out)
+    assert list(corpus.index["chip"]) == list(range(6))
+    assert list(corpus.index["point"]) == [0, 2, 4, 5, 7, 8]
+    assert zarr.open_group(out / "chips.zarr", mode="r")["chip"][:].tolist() == list(range(6))
+    for row in corpus.index.to_dict("records"):
+        for name, wanted in expected_chip(pd.Series(row)).items():
+            np.testing.assert_array_equal(corpus.read(row["chip"])[name], wanted, err_msg=name)
+    assert main(["verify", str(out)]) == 0
+    before = tree(out)
+    assert main(command) == 4
+    assert tree(out) == before
+    assert corpus.about["refused"] == {"no_s2": 3}

@@ -1,0 +1,69 @@
+"""Close the gaps that shards leave which ran out of points.
+
+Drawn points never run out, so a shard of them is always full in the end. One's own points are
+given: where too few of a shard's points make a chip, rows would be missing in the middle of the
+corpus. Here the chips move up, in order, and every shard but the last is full again.
+"""
+
+import shutil
+from collections.abc import Sequence
+
+import numpy as np
+
+from s1s2 import layout, store
+from s1s2.fill import sums
+from s1s2.grid import GridSpec
+from s1s2.layout import ArrayPlan, Folder
+
+
+def has_gaps(found: Sequence[store.Json], per_shard: int) -> bool:
+    """Say whether a shard with chips after it is not full."""
+    counts = [len(receipt["rows"]) for receipt in found]
+    return any(count < per_shard and any(counts[k + 1 :]) for k, count in enumerate(counts))
+
+
+def close_gaps(folder: Folder, spec: GridSpec, per_shard: int, notes: store.Json) -> None:
+    """Deal all chips out again, so that rows are consecutive; does nothing where they are.
+
+    The new shards are written beside the old ones. Then the old receipts go, the pixels are
+    exchanged, and the new receipts come last: killed in between, shards merely have to be filled
+    again. A receipt keeps what its shard tried and refused.
+    """
+    old = list(store.receipts(folder).values())
+    if not has_gaps(old, per_shard):
+        return
+    beside = Folder(folder.root / ".dense")
+    shutil.rmtree(beside.root, ignore_errors=True)
+    plans = layout.arrays(spec)
+    rows = [row for receipt in old for row in receipt["rows"]]
+    store.create(beside, plans, len(rows), per_shard, notes)
+    for shard, receipt in enumerate(old):
+        part = rows[shard * per_shard : (shard + 1) * per_shard]
+        store.write_receipt(
+            beside, shard, receipt | _dealt(folder, beside, plans, shard, part, per_shard)
+        )
+    shutil.rmtree(folder.receipts)
+    shutil.rmtree(folder.zarr)
+    beside.zarr.rename(folder.zarr)
+    beside.receipts.rename(folder.receipts)
+    beside.root.rmdir()
+
+
+def _dealt(  # noqa: PLR0913, PLR0917  # where from, where to, and what
+    folder: Folder,
+    beside: Folder,
+    plans: Sequence[ArrayPlan],
+    shard: int,
+    part: Sequence[store.Json],
+    per_shard: int,
+) -> store.Json:
+    """Write one shard from chips that lie elsewhere; return what its receipt says of them."""
+    if not part:
+        return {"rows": [], "objects": {}, "sums": {}}
+    read = [store.read_rows(folder, plans, row["chip"], 1) for row in part]
+    blocks = {p.name: np.concatenate([r[p.name] for r in read]) for p in plans}
+    first = shard * per_shard
+    blocks["chip"] = np.arange(first, first + len(part), dtype=np.int64)
+    rows = [row | {"chip": first + i} for i, row in enumerate(part)]
+    objects = store.write_shard(beside, plans, shard, blocks, per_shard)
+    return {"rows": rows, "objects": objects, "sums": sums(blocks, rows)}

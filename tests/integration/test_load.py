@@ -1,0 +1,228 @@
+"""The corpus in a training loop."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fakes import Scenes, lonlat, points_file
+from s1s2 import Corpus, load, show
+from s1s2.bands import OPTICAL, S2_10M, S2_20M
+from s1s2.cli import main
+from s1s2.errors import ContractError, StoreError
+
+torch = pytest.importorskip("torch", reason="torch is not installed: pip install 's1s2[torch]'")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of 16 chips in two zones, cells of several splits, shards of 5."""
+    root = tmp_path_factory.mktemp("load")
+    scenes = Scenes(root / "catalog")
+    places = []
+    for number, (epsg, tile) in enumerate([(32631, "31TFK"), (32633, "33TFK"), (32640, "40TFK")]):
+        scenes.s2(epsg=epsg, tile=tile, size_m=12_000, baseline="05.00" if number else "03.01")
+        scenes.s1(epsg=epsg, size_m=14_000, slice_number=number)
+        places += [lonlat(501_500 + 1_700 * i, 4_998_000 - 1_700 * i, epsg) for i in range(6)]
+    recipe = root / "recipe.toml"
+    recipe.write_text("[store]\nchips_per_shard = 5\n[sample]\nval_percent = 30\ntest_percent = 0\n")
+    assert main([
+        "build", str(recipe), "--catalog", str(scenes.save()), "--points",
+        str(points_file(root / "p.geojson", places)), "--start", "2021-07-01", "--end", "2021-07-02",
+        "--chip-size", "64", "-n", "16", "-o", str(root / "out"),
+    ]) == 0
+    return root / "out"
+
+
+@pytest.fixture
+def corpus(folder: Path) -> Corpus:
+    return Corpus(folder)
+
+
+def test_what_a_corpus_says(corpus: Corpus) -> None:
+    assert len(corpus) == 16
+    assert "chips=16" in repr(corpus)
+    assert list(corpus.index["chip"]) == list(range(16))
+    assert corpus.index.crs.to_epsg() == 4326
+    assert {"train", "val"} == set(corpus.index["split"]), "the fixture has both"
+
+
+def test_batches_are_reflectance_and_decibels(corpus: Corpus) -> None:
+    batch = next(iter(corpus.loader(batch_size=4)))
+    assert batch["s2"].shape == (4, 12, 64, 64)
+    assert batch["s1"].shape == (4, 2, 64, 64)
+    assert batch["chip"].tolist() == [0, 1, 2, 3]
+    assert batch["s2"].dtype == batch["s1"].dtype == torch.float32
+    stored = corpus.read(2)
+    for row, band in enumerate(OPTICAL):
+        if band in S2_10M:
+            wanted = stored["s2_10m"][S2_10M.index(band)]
+        else:
+            wanted = np.kron(stored["s2_20m"][S2_20M.index(band)], np.ones((2, 2), np.uint16))
+        np.testing.assert_allclose(batch["s2"][2, row], wanted / 1e4, rtol=1e-6)
+    np.testing.assert_allclose(batch["s1"][2], stored["s1"] / 100, rtol=1e-5)
+
+
+def test_raw_batches_are_the_stored_numbers(corpus: Corpus) -> None:
+    batch = next(iter(corpus.loader(batch_size=2, values="raw")))
+    assert batch["s2"].dtype == torch.uint16
+    assert batch["s1"].dtype == torch.int16
+    np.testing.assert_array_equal(batch["s1"][1].numpy(), corpus.read(1)["s1"])
+
+
+def test_normalised_by_the_train_splits_own_statistics(corpus: Corpus) -> None:
+    batches = list(corpus.loader(batch_size=5, split="train", values="normalised"))
+    for key in ("s2", "s1"):
+        values = torch.cat([b[key] for b in batches]).double()
+        assert values.mean(dim=(0, 2, 3)).abs().max() < 1e-4
+        assert (values.std(dim=(0, 2, 3)) - 1).abs().max() < 1e-3
+    train = corpus.index[corpus.index["split"] == "train"]
+    pixels = np.stack([corpus.read(c)["s2_10m"][0] for c in train["chip"]]).astype(np.float64)
+    said = corpus.about["statistics"]["B02"]
+    assert said["mean"] == pytest.approx(pixels.mean(), rel=1e-12)
+    assert said["std"] == pytest.approx(pixels.std(), rel=1e-12)
+    assert said["count"] == pixels.size
+
+
+def test_splits_are_disjoint_and_whole(corpus: Corpus) -> None:
+    found = [set(corpus.chips(split).tolist()) for split in ("train", "val")]
+    assert found[0] | found[1] == set(range(16))
+    assert not found[0] & found[1]
+    by_loader = torch.cat([b["chip"] for b in corpus.loader(batch_size=3, split="val")])
+    assert set(by_loader.tolist()) == found[1]
+
+
+def test_shuffling_is_seeded_and_changes_with_the_epoch(corpus: Corpus) -> None:
+    def order(loader: object) -> list[int]:
+        return torch.cat([b["chip"] for b in loader]).tolist()  # type: ignore[attr-defined]
+
+    one, two = (corpus.loader(batch_size=4, shuffle=True, seed=3) for _ in range(2))
+    first, second = order(one), order(one)
+    assert sorted(first) == list(range(16))
+    assert first != second
+    assert [first, second] == [order(two), order(two)]
+    assert order(corpus.loader(batch_size=4, shuffle=True, seed=4)) != first
+
+
+def test_reading_processes_give_the_same_batches(corpus: Corpus) -> None:
+    corpus.read(0)  # the parent has read before it forks
+    here = list(corpus.loader(batch_size=4))
+    there = list(corpus.loader(batch_size=4, num_workers=2))
+    for one, other in zip(here, there, strict=True):
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_dataset_travels_between_processes(corpus: Corpus) -> None:
+    dataset = corpus.dataset()
+    dataset[0]
+    copied = pickle.loads(pickle.dumps(dataset))
+    assert torch.equal(copied[3]["s2"], dataset[3]["s2"])
+
+
+def test_one_training_step(corpus: Corpus) -> None:
+    model = torch.nn.Conv2d(14, 4, 3)
+    for batch in corpus.loader(batch_size=8, shuffle=True, split="train", values="normalised"):
+        loss = model(torch.cat([batch["s2"], batch["s1"]], dim=1)).square().mean()
+        loss.backward()
+        assert torch.isfinite(loss)
+
+
+def test_invalid_pixels_are_nan_or_the_mean_and_never_numbers() -> None:
+    stored = {
+        "s2_10m": np.full((4, 4, 4), 1000, np.uint16), "s2_20m": np.full((8, 2, 2), 1000, np.uint16),
+        "s1": np.full((2, 4, 4), -1000, np.int16), "scl": np.full((2, 2), 4, np.uint8),
+    }
+    stored["s2_10m"][:, 0, 0] = 0
+    stored["s1"][0, 1, 1] = -32768
+    s2, s1 = load.assemble(stored, "physical")
+    assert np.isnan(s2[1, 0, 0])
+    assert np.isnan(s1[0, 1, 1])
+    assert np.isnan(s1).sum() == 1
+    one = np.ones((12, 1, 1), np.float32)
+    scaling = load.Scaling(one * 0.5, one, one[:2] * -10, one[:2])
+    s2, s1 = load.assemble(stored, "normalised", scaling)
+    assert s2[1, 0, 0] == 0
+    assert s1[0, 1, 1] == 0
+    assert np.isfinite(s2).all()
+
+
+def test_what_is_not_there_is_said(corpus: Corpus, tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match="split 'test' has no chips .train"):
+        corpus.loader(split="test")
+    with pytest.raises(ContractError, match="split 'trian' has no chips"):
+        corpus.loader(split="trian")
+    with pytest.raises(ContractError, match="values 'dB': expected one of physical"):
+        corpus.loader(values="dB")  # type: ignore[arg-type]
+    with pytest.raises(StoreError, match="no chip 99"):
+        corpus.read(99)
+    with pytest.raises(StoreError, match="holds no corpus"):
+        Corpus(tmp_path)
+
+
+def test_without_train_chips_there_is_nothing_to_normalise_by(corpus: Corpus) -> None:
+    corpus.about["statistics"]["B02"] = None
+    with pytest.raises(ContractError, match="no chip is in the train split"):
+        corpus.loader(values="normalised")
+
+
+def test_a_chip_as_a_geotiff(corpus: Corpus, tmp_path: Path) -> None:
+    import rasterio
+
+    chip = corpus.to_xarray(7)
+    chip["s1"].rio.to_raster(tmp_path / "s1.tif")
+    row = corpus.index.iloc[7]
+    with rasterio.open(tmp_path / "s1.tif") as file:
+        assert file.crs.to_epsg() == row["epsg"]
+        assert list(file.transform)[:6] == list(row["transform"])
+        np.testing.assert_allclose(file.read(), corpus.read(7)["s1"] / 100, rtol=1e-5)
+    assert chip["s2"].dims == ("band", "y", "x")
+    assert float(chip["y"][0]) == row["transform"][5] - 5
+
+
+def test_pictures(corpus: Corpus, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", str(folder), "--chips", "0,15", "-o", str(folder.parent / "p.png")]) == 0
+    assert "16 of 64 px" in capsys.readouterr().out
+    image = show.draw_pairs(corpus, [0, 15])
+    assert image.size[0] == 3 * 64 + 4 * 8
+    assert main(["show", str(folder), "--chips", "16"]) == 2
+    assert "no chip 16; the corpus has 0 to 15" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "extra", "index", "receipt"])
+def test_verify_finds_damage_and_reading_refuses_it(
+    folder: Path, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    out = tmp_path / "copy"
+    shutil.copytree(folder, out)
+    assert main(["verify", str(out)]) == 0
+    shard = out / "chips.zarr/s1/c/1/0/0/0"
+    content = bytearray(shard.read_bytes())
+    if damage == "flip":
+        content[300] ^= 1
+        shard.write_bytes(content)
+    elif damage == "truncate":
+        shard.write_bytes(content[:-40])
+    elif damage == "delete":
+        shard.unlink()
+    elif damage == "extra":
+        (out / "chips.zarr/s1/c/9").mkdir()
+        (out / "chips.zarr/s1/c/9/x").write_bytes(b"?")
+    elif damage == "index":
+        (out / "chips.parquet").write_bytes((out / "points.parquet").read_bytes())
+    elif damage == "receipt":
+        path = out / "receipts/00001.json"
+        receipt = json.loads(path.read_text())
+        receipt["rows"][0]["lag_hours"] = 0.0
+        path.write_text(json.dumps(receipt))
+    capsys.readouterr()
+    assert main(["verify", str(out)]) == 5
+    printed = capsys.readouterr().out
+    names = {"index": "chips.parquet", "receipt": "receipts", "extra": "s1/c/9/x"}
+    assert names.get(damage, "chips.zarr/s1/c/1/0/0/0") in printed
+    if damage in ("flip", "truncate"):
+        with pytest.raises(StoreError, match="damaged"):
+            list(Corpus(out).loader(batch_size=16))
