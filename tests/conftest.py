@@ -2,12 +2,10 @@
 
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
-
 from fakes import Scenes
 
 hypothesis.settings.register_profile("default", deadline=None, max_examples=60, derandomize=True)
@@ -25,10 +23,9 @@ def _only_loopback(self: socket.socket, address: object) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _offline(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _offline(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "online" not in request.keywords:
         monkeypatch.setattr(socket.socket, "connect", _only_loopback)
-    yield
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +34,9 @@ def real() -> Path:
     root = Path(__file__).parents[1]
     path = Path(os.environ.get("S1S2_REAL_DATA", root / "../shared/real")).resolve()
     if not (path / "all.json").exists():
-        pytest.skip(f"no real scenes at {path}: set S1S2_REAL_DATA to the folder that holds all.json")
+        pytest.skip(
+            f"no real scenes at {path}: set S1S2_REAL_DATA to the folder that holds all.json"
+        )
     return path
 
 

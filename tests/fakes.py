@@ -44,13 +44,20 @@ def centres(left: float, top: float, size: int, gsd: float) -> tuple[np.ndarray,
     return np.meshgrid(left + steps, top - steps)
 
 
-def write_tif(path: Path, data: np.ndarray, left: float, top: float, gsd: float, epsg: int,
-              **options: Any) -> None:
+def write_tif(
+    path: Path, data: np.ndarray, left: float, top: float, gsd: float, epsg: int, **options: object
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     profile = {
-        "driver": "GTiff", "width": data.shape[1], "height": data.shape[0], "count": 1,
-        "dtype": data.dtype, "crs": f"EPSG:{epsg}", "transform": from_origin(left, top, gsd, gsd),
-        "compress": "deflate", **options,
+        "driver": "GTiff",
+        "width": data.shape[1],
+        "height": data.shape[0],
+        "count": 1,
+        "dtype": data.dtype,
+        "crs": f"EPSG:{epsg}",
+        "transform": from_origin(left, top, gsd, gsd),
+        "compress": "deflate",
+        **options,
     }
     with rasterio.open(path, "w", **profile) as file:
         file.write(data, 1)
@@ -69,12 +76,23 @@ class Scenes:
     folder: Path
     items: list[dict[str, Any]] = field(default_factory=list)
 
-    def s2(  # noqa: PLR0913
-        self, *, epsg: int = 32631, left: float = 499_980, top: float = 5_000_040,
-        size_m: int = 6_000, when: str = "2021-07-01T10:50:31.024Z", baseline: str = "03.01",
-        tile: str = "31TFK", cloud: float = 3.0, scl: Callable[[np.ndarray], None] | None = None,
-        edit: Callable[[str, np.ndarray], np.ndarray] | None = None, datastrip: str = "",
-        generation: str = "2021-07-01T20:00:00.000Z", suffix: str = "tif", tif: dict | None = None,
+    def s2(
+        self,
+        *,
+        epsg: int = 32631,
+        left: float = 499_980,
+        top: float = 5_000_040,
+        size_m: int = 6_000,
+        when: str = "2021-07-01T10:50:31.024Z",
+        baseline: str = "03.01",
+        tile: str = "31TFK",
+        cloud: float = 3.0,
+        scl: Callable[[np.ndarray], None] | None = None,
+        edit: Callable[[str, np.ndarray], np.ndarray] | None = None,
+        datastrip: str = "",
+        generation: str = "2021-07-01T20:00:00.000Z",
+        suffix: str = "tif",
+        tif: dict | None = None,
         geometry: dict | None = None,
     ) -> dict[str, Any]:
         offset = 1000 if float(baseline) >= 4 else 0
@@ -101,22 +119,38 @@ class Scenes:
                 "proj:shape": [size, size],
                 "proj:transform": [gsd, 0.0, left, 0.0, -gsd, top],
             }
-        item = self._item(identity, S2_COLLECTION, assets,
-                          geometry or footprint_of(left, top, size_m, epsg))
+        item = self._item(
+            identity, S2_COLLECTION, assets, geometry or footprint_of(left, top, size_m, epsg)
+        )
         item["properties"] = {
-            "datetime": when, "platform": "Sentinel-2B", "proj:epsg": epsg, "eo:cloud_cover": cloud,
-            "s2:mgrs_tile": tile, "s2:processing_baseline": baseline,
+            "datetime": when,
+            "platform": "Sentinel-2B",
+            "proj:epsg": epsg,
+            "eo:cloud_cover": cloud,
+            "s2:mgrs_tile": tile,
+            "s2:processing_baseline": baseline,
             "s2:datatake_id": f"GS2B_{stamp}_012345_N{baseline}",
-            "s2:datastrip_id": datastrip, "s2:generation_time": generation,
-            "s2:product_type": "S2MSI2A", "sat:orbit_state": "descending", "sat:relative_orbit": 51,
+            "s2:datastrip_id": datastrip,
+            "s2:generation_time": generation,
+            "s2:product_type": "S2MSI2A",
+            "sat:orbit_state": "descending",
+            "sat:relative_orbit": 51,
         }
         return item
 
-    def s1(  # noqa: PLR0913
-        self, *, epsg: int = 32631, left: float = 499_000, top: float = 5_001_000,
-        size_m: int = 8_000, when: str = "2021-07-01T17:30:00Z", polarisations: tuple = ("VV", "VH"),
-        edit: Callable[[str, np.ndarray], np.ndarray] | None = None, slice_number: int = 1,
-        geometry: dict | None = None, formula_epsg: int | None = None,
+    def s1(
+        self,
+        *,
+        epsg: int = 32631,
+        left: float = 499_000,
+        top: float = 5_001_000,
+        size_m: int = 8_000,
+        when: str = "2021-07-01T17:30:00Z",
+        polarisations: tuple = ("VV", "VH"),
+        edit: Callable[[str, np.ndarray], np.ndarray] | None = None,
+        slice_number: int = 1,
+        geometry: dict | None = None,
+        formula_epsg: int | None = None,
     ) -> dict[str, Any]:
         stamp = when[:19].replace("-", "").replace(":", "")
         identity = f"S1A_IW_GRDH_1SDV_{stamp}_{slice_number:06d}_rtc"
@@ -124,7 +158,8 @@ class Scenes:
         x, y = centres(left, top, size, 10)
         if formula_epsg:
             xs, ys = rasterio.warp.transform(
-                f"EPSG:{epsg}", f"EPSG:{formula_epsg}", x.ravel(), y.ravel())
+                f"EPSG:{epsg}", f"EPSG:{formula_epsg}", x.ravel(), y.ravel()
+            )
             x, y = np.reshape(xs, x.shape), np.reshape(ys, y.shape)
         for band in polarisations:
             data = radar_power(band, x, y)
@@ -133,22 +168,34 @@ class Scenes:
             path = self.folder / identity / f"iw-{band.lower()}.rtc.tiff"
             write_tif(path, data.astype(np.float32), left, top, 10, epsg, nodata=-32768)
             assets[band.lower()] = {"href": path.relative_to(self.folder).as_posix()}
-        item = self._item(identity, S1_COLLECTION, assets,
-                          geometry or footprint_of(left, top, size_m, epsg))
+        item = self._item(
+            identity, S1_COLLECTION, assets, geometry or footprint_of(left, top, size_m, epsg)
+        )
         item["properties"] = {
-            "datetime": when, "platform": "SENTINEL-1A", "proj:epsg": epsg,
+            "datetime": when,
+            "platform": "SENTINEL-1A",
+            "proj:epsg": epsg,
             "start_datetime": when.replace("T", " ").replace("Z", ".220006+00:00"),
             "end_datetime": when.replace("T", " ").replace("Z", ".920006+00:00"),
-            "sar:instrument_mode": "IW", "sar:polarizations": list(polarisations),
-            "sat:orbit_state": "ascending", "sat:relative_orbit": 59,
+            "sar:instrument_mode": "IW",
+            "sar:polarizations": list(polarisations),
+            "sat:orbit_state": "ascending",
+            "sat:relative_orbit": 59,
         }
         return item
 
     def _item(self, identity: str, collection: str, assets: dict, geometry: dict) -> dict[str, Any]:
         item = {
-            "type": "Feature", "stac_version": "1.0.0", "id": identity, "collection": collection,
-            "geometry": geometry, "bbox": list(shape(geometry).bounds), "links": [],
-            "stac_extensions": [], "assets": assets, "properties": {},
+            "type": "Feature",
+            "stac_version": "1.0.0",
+            "id": identity,
+            "collection": collection,
+            "geometry": geometry,
+            "bbox": list(shape(geometry).bounds),
+            "links": [],
+            "stac_extensions": [],
+            "assets": assets,
+            "properties": {},
         }
         self.items.append(item)
         return item
@@ -192,20 +239,29 @@ class StacServer:
         begins, ends = (t.replace("Z", "") for t in query["datetime"].split("/"))
         area = shape(query["intersects"])
         found = [
-            i for i in self.items
+            i
+            for i in self.items
             if i["collection"] in query["collections"]
             and begins <= i["properties"]["datetime"].replace("Z", "") <= ends
             and shape(i["geometry"]).intersects(area)
         ]
         start = 0 if self.loop else int(query.get("token", "0"))
         more = self.loop or start + self.page < len(found)
-        answer = {"type": "FeatureCollection", "features": found[start:start + self.page], "links": []}
+        answer = {
+            "type": "FeatureCollection",
+            "features": found[start : start + self.page],
+            "links": [],
+        }
         if more:
-            answer["links"] = [{
-                "rel": "next", "method": "POST", "href": f"{self.url}/search",
-                "type": "application/geo+json",
-                "body": {**query, "token": str(start + self.page)},
-            }]
+            answer["links"] = [
+                {
+                    "rel": "next",
+                    "method": "POST",
+                    "href": f"{self.url}/search",
+                    "type": "application/geo+json",
+                    "body": {**query, "token": str(start + self.page)},
+                }
+            ]
         return answer
 
     @contextmanager
@@ -214,19 +270,29 @@ class StacServer:
 
         class Handler(_Quiet):
             def do_GET(self) -> None:
-                self.reply(200, {
-                    "type": "Catalog", "id": "fake", "description": "fake", "stac_version": "1.0.0",
-                    "conformsTo": [
-                        "https://api.stacspec.org/v1.0.0/core",
-                        "https://api.stacspec.org/v1.0.0/item-search",
-                    ],
-                    "links": [
-                        {"rel": "self", "href": stac.url, "type": "application/json"},
-                        {"rel": "root", "href": stac.url, "type": "application/json"},
-                        {"rel": "search", "href": f"{stac.url}/search", "method": "POST",
-                         "type": "application/geo+json"},
-                    ],
-                })
+                self.reply(
+                    200,
+                    {
+                        "type": "Catalog",
+                        "id": "fake",
+                        "description": "fake",
+                        "stac_version": "1.0.0",
+                        "conformsTo": [
+                            "https://api.stacspec.org/v1.0.0/core",
+                            "https://api.stacspec.org/v1.0.0/item-search",
+                        ],
+                        "links": [
+                            {"rel": "self", "href": stac.url, "type": "application/json"},
+                            {"rel": "root", "href": stac.url, "type": "application/json"},
+                            {
+                                "rel": "search",
+                                "href": f"{stac.url}/search",
+                                "method": "POST",
+                                "type": "application/geo+json",
+                            },
+                        ],
+                    },
+                )
 
             def do_POST(self) -> None:
                 query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -297,7 +363,7 @@ def file_server(folder: Path) -> Iterator[str]:
             if wanted := self.headers.get("Range"):
                 first, last = wanted.removeprefix("bytes=").split("-")
                 start, status = int(first), 206
-                content = content[start: int(last) + 1 if last else None]
+                content = content[start : int(last) + 1 if last else None]
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
             self.send_header("Accept-Ranges", "bytes")

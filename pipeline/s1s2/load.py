@@ -138,8 +138,8 @@ class Corpus:
             },
             attrs={"s2_id": row["s2_id"], "s1_id": row["s1_id"]},
         )
-        placed: xarray.Dataset = data.rio.write_crs(int(row["epsg"]))
-        placed = placed.rio.write_transform(Affine(*row["transform"]))
+        data = data.rio.write_crs(int(row["epsg"]))
+        placed: xarray.Dataset = data.rio.write_transform(Affine(*row["transform"]))
         return placed
 
     def dataset(self, split: str | None = None, values: Values = "physical") -> "ChipDataset":

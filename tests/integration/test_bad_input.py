@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from fakes import Scenes, lonlat, points_file, write_tif
 from rasterio.vrt import WarpedVRT
 
-from fakes import Scenes, lonlat, points_file, write_tif
 from s1s2.cli import main
 
 INSIDE = lonlat(502_500, 4_997_500, 32631)
@@ -28,10 +28,23 @@ def case(scenes: Scenes, tmp_path: Path) -> Callable[..., list[str]]:
 
     def command(**changes: str | None) -> list[str]:
         flags = {
-            "catalog": str(catalog), "points": str(points), "start": "2021-01-01",
-            "end": "2021-12-31", "chip-size": "128", "out": str(tmp_path / "out"), **changes,
+            "catalog": str(catalog),
+            "points": str(points),
+            "start": "2021-01-01",
+            "end": "2021-12-31",
+            "chip-size": "128",
+            "out": str(tmp_path / "out"),
+            **changes,
         }
-        return ["build", *(w for k, v in flags.items() if v is not None for w in ("-n" if k == "n" else f"--{k}", v))]
+        return [
+            "build",
+            *(
+                w
+                for k, v in flags.items()
+                if v is not None
+                for w in ("-n" if k == "n" else f"--{k}", v)
+            ),
+        ]
 
     return command
 
@@ -46,7 +59,8 @@ def refused(
     error = capsys.readouterr().err
     assert code == 2, error
     last = error.strip().splitlines()[-1]
-    assert last.startswith("s1s2: ") and error.count("s1s2: ") == 1, error
+    assert last.startswith("s1s2: "), error
+    assert error.count("s1s2: ") == 1, error
     assert "Traceback" not in error
     for word in words:
         assert word in last, last
@@ -74,8 +88,11 @@ def refused(
     ],
 )
 def test_flags(
-    case: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    changes: dict[str, str | None], words: list[str],
+    case: Callable[..., list[str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, str | None],
+    words: list[str],
 ) -> None:
     refused(case(**changes), capsys, *words, out=tmp_path / "out")
 
@@ -93,7 +110,10 @@ def test_flags(
     ],
 )
 def test_recipes(
-    case: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str,
+    case: Callable[..., list[str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
     words: list[str],
 ) -> None:
     recipe = tmp_path / "recipe.toml"
@@ -114,10 +134,17 @@ def test_an_unreachable_endpoint(
 ) -> None:
     catalog = tmp_path / "far.toml"
     text = Path("catalogs/planetary-computer.toml").read_text()
-    catalog.write_text(text.replace("https://planetarycomputer.microsoft.com/api/stac/v1",
-                                    "http://127.0.0.1:9/stac"))
-    refused(case(catalog=str(catalog)), capsys, "catalog far: http://127.0.0.1:9/stac cannot be "
-            "reached", out=tmp_path / "out")
+    catalog.write_text(
+        text.replace(
+            "https://planetarycomputer.microsoft.com/api/stac/v1", "http://127.0.0.1:9/stac"
+        )
+    )
+    refused(
+        case(catalog=str(catalog)),
+        capsys,
+        "catalog far: http://127.0.0.1:9/stac cannot be reached",
+        out=tmp_path / "out",
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,8 +156,11 @@ def test_an_unreachable_endpoint(
     ],
 )
 def test_catalogs_of_items(
-    case: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    content: str, words: list[str],
+    case: Callable[..., list[str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: str,
+    words: list[str],
 ) -> None:
     path = tmp_path / "bad.json"
     path.write_text(content)
@@ -144,12 +174,17 @@ def test_catalogs_of_items(
         ("[s2]\nlacks='x'\n[s1]\nlacks='x'\n", ["give one of endpoint"]),
         ("endpont = 'x'\n[s2]\nlacks='x'\n[s1]\nlacks='x'\n", ["endpont", "endpoint?"]),
         ("items = 'gone.json'\n[s2]\nlacks='x'\n[s1]\nlacks='x'\n", ["there is no such file"]),
-        ("endpoint='https://x'\n[s1]\nlacks='x'\n[s2]\ncollection='c'\n[s2.assets]\nB01='b'\n",
-         ["names no asset key for B02"]),
+        (
+            "endpoint='https://x'\n[s1]\nlacks='x'\n[s2]\ncollection='c'\n[s2.assets]\nB01='b'\n",
+            ["names no asset key for B02"],
+        ),
     ],
 )
 def test_catalog_descriptions(
-    case: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str,
+    case: Callable[..., list[str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
     words: list[str],
 ) -> None:
     path = tmp_path / "own.toml"
@@ -167,8 +202,11 @@ def test_catalog_descriptions(
     ],
 )
 def test_points_files(
-    case: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    content: str, words: list[str],
+    case: Callable[..., list[str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: str,
+    words: list[str],
 ) -> None:
     path = tmp_path / "p.csv"
     path.write_text(content)
@@ -180,8 +218,12 @@ def test_a_folder_that_holds_another_recipes_corpus(
 ) -> None:
     assert main(case()) == 0
     capsys.readouterr()
-    refused(case(seed="7", **{"max-lag-hours": "24"}), capsys, "seed (0 there, 7 here)",
-            "match.max_lag_hours (72.0 there, 24.0 here)")
+    refused(
+        case(seed="7", **{"max-lag-hours": "24"}),
+        capsys,
+        "seed (0 there, 7 here)",
+        "match.max_lag_hours (72.0 there, 24.0 here)",
+    )
 
 
 def test_a_folder_that_holds_something_else(
@@ -211,21 +253,40 @@ def _asset(scenes: Scenes, band: str) -> Path:
     ("band", "spoil", "words"),
     [
         ("B05", lambda p: p.write_bytes(b"<html>nope</html>"), ["band B05", "not a GeoTIFF"]),
-        ("B05", lambda p: write_tif(p, np.ones((300, 300), "float32"), 499_980, 5_000_040, 20,
-                                    32631), ["band B05", "float32", "expected one of uint16"]),
-        ("vv", lambda p: write_tif(p, np.ones((800, 800), "uint16"), 499_000, 5_001_000, 10, 32631),
-         ["band VV", "uint16", "expected one of float32"]),
-        ("B05", lambda p: write_tif(p, np.ones((600, 600), "uint16"), 499_980, 5_000_040, 10,
-                                    32631), ["pixels of 10 x 10 m, expected 20 m"]),
-        ("B05", lambda p: write_tif(p, np.ones((300, 300), "uint16"), 499_990, 5_000_040, 20,
-                                    32631), ["off the lattice"]),
-        ("B05", lambda p: write_tif(p, np.ones((300, 300), "uint16"), 2, 49, 20, 4326),
-         ["no projected CRS"]),
+        (
+            "B05",
+            lambda p: write_tif(p, np.ones((300, 300), "float32"), 499_980, 5_000_040, 20, 32631),
+            ["band B05", "float32", "expected one of uint16"],
+        ),
+        (
+            "vv",
+            lambda p: write_tif(p, np.ones((800, 800), "uint16"), 499_000, 5_001_000, 10, 32631),
+            ["band VV", "uint16", "expected one of float32"],
+        ),
+        (
+            "B05",
+            lambda p: write_tif(p, np.ones((600, 600), "uint16"), 499_980, 5_000_040, 10, 32631),
+            ["pixels of 10 x 10 m, expected 20 m"],
+        ),
+        (
+            "B05",
+            lambda p: write_tif(p, np.ones((300, 300), "uint16"), 499_990, 5_000_040, 20, 32631),
+            ["off the lattice"],
+        ),
+        (
+            "B05",
+            lambda p: write_tif(p, np.ones((300, 300), "uint16"), 2, 49, 20, 4326),
+            ["no projected CRS"],
+        ),
     ],
 )
 def test_files_that_are_not_what_they_should_be(
-    case: Callable[..., list[str]], scenes: Scenes, tmp_path: Path,
-    capsys: pytest.CaptureFixture[str], band: str, spoil: Callable[[Path], object],
+    case: Callable[..., list[str]],
+    scenes: Scenes,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    band: str,
+    spoil: Callable[[Path], object],
     words: list[str],
 ) -> None:
     spoil(_asset(scenes, band))
@@ -276,7 +337,9 @@ def test_a_band_that_no_scene_has(
 
 
 def test_an_unreachable_file_is_never_recorded_as_an_outcome(
-    case: Callable[..., list[str]], scenes: Scenes, tmp_path: Path,
+    case: Callable[..., list[str]],
+    scenes: Scenes,
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     scenes.items[0]["assets"]["B05"]["href"] = "http://127.0.0.1:9/B05.tif"
@@ -289,15 +352,28 @@ def test_an_unreachable_file_is_never_recorded_as_an_outcome(
 @pytest.mark.parametrize(
     "href",
     [
-        "/etc/passwd", "file:///etc/passwd", "../../../../etc/passwd", "/vsicurl/http://127.0.0.1/x",
-        "/vsizip//etc/x.zip/B05.tif", "http://169.254.169.254/latest", "https://evil.example/B05.tif",
-        "s3://bucket/B05.tif", "http://user@127.0.0.1/B05.tif", "<VRTDataset></VRTDataset>",
-        "zip+https://evil.example/x.zip!B05.tif", "GTIFF_DIR:1:/etc/passwd", "a\x00b", "B05\n.tif",
+        "/etc/passwd",
+        "file:///etc/passwd",
+        "../../../../etc/passwd",
+        "/vsicurl/http://127.0.0.1/x",
+        "/vsizip//etc/x.zip/B05.tif",
+        "http://169.254.169.254/latest",
+        "https://evil.example/B05.tif",
+        "s3://bucket/B05.tif",
+        "http://user@127.0.0.1/B05.tif",
+        "<VRTDataset></VRTDataset>",
+        "zip+https://evil.example/x.zip!B05.tif",
+        "GTIFF_DIR:1:/etc/passwd",
+        "a\x00b",
+        "B05\n.tif",
     ],
 )
 def test_a_catalog_cannot_make_us_read_other_files(
-    case: Callable[..., list[str]], scenes: Scenes, tmp_path: Path,
-    capsys: pytest.CaptureFixture[str], href: str,
+    case: Callable[..., list[str]],
+    scenes: Scenes,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    href: str,
 ) -> None:
     scenes.items[0]["assets"]["B05"]["href"] = href
     scenes.save()
@@ -313,7 +389,9 @@ def test_a_catalog_cannot_make_us_read_other_files(
 
 
 def test_a_link_out_of_the_folder_is_refused(
-    case: Callable[..., list[str]], scenes: Scenes, tmp_path: Path,
+    case: Callable[..., list[str]],
+    scenes: Scenes,
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = _asset(scenes, "B05")
@@ -335,7 +413,7 @@ def test_a_vrt_that_calls_itself_tif_is_not_opened_even_after_a_warp(
     path.write_text(
         f'<VRTDataset rasterXSize="300" rasterYSize="300"><SRS>EPSG:32631</SRS><GeoTransform>'
         f'499980, 20, 0, 5000040, 0, -20</GeoTransform><VRTRasterBand dataType="UInt16" band="1">'
-        f'<SimpleSource><SourceFilename>{real}</SourceFilename><SourceBand>1</SourceBand>'
+        f"<SimpleSource><SourceFilename>{real}</SourceFilename><SourceBand>1</SourceBand>"
         f"</SimpleSource></VRTRasterBand></VRTDataset>"
     )
     with rasterio.open(path) as file:
@@ -367,7 +445,10 @@ def test_help_is_light() -> None:
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
         env={**os.environ, "COLUMNS": "100"},
     )
     assert done.stdout.strip().splitlines()[-1] == "[]"

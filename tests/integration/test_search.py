@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import stac_geoparquet.arrow
-
 from fakes import Scenes, StacServer, lonlat, points_file
+
 from s1s2 import gather, search, tables
 from s1s2.bands import Sensor
 from s1s2.cli import main
@@ -28,8 +28,12 @@ def archive(scenes: Scenes) -> Scenes:
     for day in (1, 6, 11):
         scenes.s2(when=f"2021-07-{day:02d}T10:50:31.024Z", size_m=2400)
         scenes.s1(when=f"2021-07-{day:02d}T17:30:00Z", size_m=2400)
-    scenes.s2(when="2021-07-06T10:50:31.024Z", size_m=2400, baseline="05.00",
-              generation="2023-01-01T00:00:00.000Z")
+    scenes.s2(
+        when="2021-07-06T10:50:31.024Z",
+        size_m=2400,
+        baseline="05.00",
+        generation="2023-01-01T00:00:00.000Z",
+    )
     scenes.s2(when="2021-06-30T10:50:31.024Z", size_m=2400)
     for number, item in enumerate(scenes.items):
         for asset in item["assets"].values():
@@ -38,10 +42,11 @@ def archive(scenes: Scenes) -> Scenes:
 
 
 @pytest.fixture
-def points(tmp_path: Path) -> pd.DataFrame:
+def points() -> pd.DataFrame:
     lon, lat = lonlat(500_700, 4_999_500, 32631)
-    return pd.DataFrame({"point": [0], "lon": [lon], "lat": [lat], "cell": [5400073],
-                         "shard": [0], "position": [0]})
+    return pd.DataFrame(
+        {"point": [0], "lon": [lon], "lat": [lat], "cell": [5400073], "shard": [0], "position": [0]}
+    )
 
 
 def api_toml(path: Path, url: str) -> Path:
@@ -53,8 +58,11 @@ def api_toml(path: Path, url: str) -> Path:
 
 def items_toml(path: Path, items: Path) -> Path:
     text = Path("catalogs/planetary-computer.toml").read_text()
-    path.write_text(text.replace(
-        'endpoint = "https://planetarycomputer.microsoft.com/api/stac/v1"', f'items = "{items}"'))
+    path.write_text(
+        text.replace(
+            'endpoint = "https://planetarycomputer.microsoft.com/api/stac/v1"', f'items = "{items}"'
+        )
+    )
     return path
 
 
@@ -71,15 +79,18 @@ def test_api_and_geoparquet_and_json_give_the_same_table(
 ) -> None:
     parquet = tmp_path / "items.parquet"
     stac_geoparquet.arrow.to_parquet(
-        stac_geoparquet.arrow.parse_stac_items_to_arrow(archive.items, schema="FullFile"), parquet)
+        stac_geoparquet.arrow.parse_stac_items_to_arrow(archive.items, schema="FullFile"), parquet
+    )
     tables_written = {}
     with StacServer(archive.items).running() as server:
         sources = {
             "api": api_toml(tmp_path / "pc.toml", server.url),
-            "parquet": items_toml(tmp_path / "a/pc.toml", parquet) if (tmp_path / "a").mkdir() is None
+            "parquet": items_toml(tmp_path / "a/pc.toml", parquet)
+            if (tmp_path / "a").mkdir() is None
             else None,
             "json": items_toml(tmp_path / "b/pc.toml", archive.save())
-            if (tmp_path / "b").mkdir() is None else None,
+            if (tmp_path / "b").mkdir() is None
+            else None,
         }
         for name, toml in sources.items():
             scenes = gathered(toml, points, tmp_path / f"answers-{name}")
@@ -95,9 +106,13 @@ def test_api_and_geoparquet_and_json_give_the_same_table(
 def test_the_scenes_table_is_stac_geoparquet(
     archive: Scenes, points: pd.DataFrame, tmp_path: Path
 ) -> None:
-    scenes = gathered(items_toml(tmp_path / "pc.toml", archive.save()), points, tmp_path / "answers")
+    scenes = gathered(
+        items_toml(tmp_path / "pc.toml", archive.save()), points, tmp_path / "answers"
+    )
     tables.write_scenes(tmp_path / "scenes.parquet", scenes, {})
-    items = list(stac_geoparquet.arrow.stac_table_to_items(pq.read_table(tmp_path / "scenes.parquet")))
+    items = list(
+        stac_geoparquet.arrow.stac_table_to_items(pq.read_table(tmp_path / "scenes.parquet"))
+    )
     assert [i["id"] for i in items] == [s.id for s in scenes]
     radar = next(i for i in items if i["collection"] == "sentinel-1-rtc")
     assert radar["assets"]["VV"]["href"].startswith("https://store.example/")
@@ -111,7 +126,9 @@ def test_pages_are_followed_to_the_last(
         scenes = gathered(api_toml(tmp_path / "pc.toml", server.url), points, tmp_path / "answers")
     assert len(scenes) == 6
     assert all(q["collections"] for q in server.searches), "Planetary Computer wants collections"
-    assert all("T" in q["datetime"] for q in server.searches), "full times: a date loses its last day"
+    assert all("T" in q["datetime"] for q in server.searches), (
+        "full times: a date loses its last day"
+    )
     assert any("token" in q for q in server.searches)
 
 
@@ -124,8 +141,13 @@ def test_the_last_day_is_included(archive: Scenes, points: pd.DataFrame, tmp_pat
         (SearchSpec(date(2021, 7, 11), date(2021, 7, 11)), 2),
     ):
         found = gather.gather(
-            points, spec, {Sensor.S2: catalog, Sensor.S1: catalog},
-            answers=tmp_path / str(spec.end) / str(spec.start), part=Part(), tick=lambda _: None)
+            points,
+            spec,
+            {Sensor.S2: catalog, Sensor.S1: catalog},
+            answers=tmp_path / str(spec.end) / str(spec.start),
+            part=Part(),
+            tick=lambda _: None,
+        )
         assert found is not None
         assert len(found[0]) == number
 
@@ -180,8 +202,13 @@ def test_places_by_the_antimeridian_are_asked_for_both_ways(tmp_path: Path) -> N
     """Trap 6: Planetary Computer writes footprints beyond 180; planar servers then miss -179.9."""
     some = Scenes(tmp_path / "s")
     ring = [[179.0, 60.0], [181.0, 60.0], [181.0, 61.0], [179.0, 61.0], [179.0, 60.0]]
-    some.s2(epsg=32601, left=345_540, top=6_700_020, size_m=1200,
-            geometry={"type": "Polygon", "coordinates": [ring]})
+    some.s2(
+        epsg=32601,
+        left=345_540,
+        top=6_700_020,
+        size_m=1200,
+        geometry={"type": "Polygon", "coordinates": [ring]},
+    )
     query = search.Query(Sensor.S2, ((-179.9, 60.5),), SPEC.begins, SPEC.ends)
     with StacServer(some.items).running() as server:
         source = search.open_source(load_catalog(str(api_toml(tmp_path / "pc.toml", server.url))))
@@ -197,19 +224,46 @@ def test_two_catalogs(scenes: Scenes, tmp_path: Path, capsys: pytest.CaptureFixt
     radar.s1()
     optical_toml = tmp_path / "optics.toml"
     text = Path("catalogs/earth-search.toml").read_text()
-    text = text.replace('endpoint = "https://earth-search.aws.element84.com/v1"',
-                        f'items = "{scenes.folder / "items.json"}"')
-    names = {"coastal": "B01", "blue": "B02", "green": "B03", "red": "B04", "rededge1": "B05",
-             "rededge2": "B06", "rededge3": "B07", "nir": "B08", "nir08": "B8A", "nir09": "B09",
-             "swir16": "B11", "swir22": "B12", "scl": "SCL"}
+    text = text.replace(
+        'endpoint = "https://earth-search.aws.element84.com/v1"',
+        f'items = "{scenes.folder / "items.json"}"',
+    )
+    names = {
+        "coastal": "B01",
+        "blue": "B02",
+        "green": "B03",
+        "red": "B04",
+        "rededge1": "B05",
+        "rededge2": "B06",
+        "rededge3": "B07",
+        "nir": "B08",
+        "nir08": "B8A",
+        "nir09": "B09",
+        "swir16": "B11",
+        "swir22": "B12",
+        "scl": "SCL",
+    }
     item = scenes.items[0]
     item["assets"] = {key: item["assets"][band] for key, band in names.items()}
     item["collection"] = "sentinel-2-c1-l2a"
     scenes.save()
     optical_toml.write_text(text)
     points = points_file(tmp_path / "p.geojson", [lonlat(502_500, 4_997_500, 32631)])
-    line = ["build", "--points", str(points), "--start", "2021-07-01", "--end", "2021-07-02",
-            "--chip-size", "128", "--catalog", str(optical_toml), "-o", str(tmp_path / "out")]
+    line = [
+        "build",
+        "--points",
+        str(points),
+        "--start",
+        "2021-07-01",
+        "--end",
+        "2021-07-02",
+        "--chip-size",
+        "128",
+        "--catalog",
+        str(optical_toml),
+        "-o",
+        str(tmp_path / "out"),
+    ]
     assert main(line) == 2
     assert "GRD in radar geometry" in capsys.readouterr().err
     radar_file = radar.save().rename(radar.folder / "rtc.json")
@@ -220,16 +274,33 @@ def test_two_catalogs(scenes: Scenes, tmp_path: Path, capsys: pytest.CaptureFixt
     assert index[["catalog", "s1_catalog"]].to_numpy().tolist() == [["optics", "rtc"]]
 
 
-def test_match_refuses_a_catalog_without_radar(scenes: Scenes, tmp_path: Path,
-                                               capsys: pytest.CaptureFixture[str]) -> None:
+def test_match_refuses_a_catalog_without_radar(
+    scenes: Scenes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     toml = tmp_path / "optics.toml"
     scenes.s2()
     text = items_toml(tmp_path / "pc.toml", scenes.save()).read_text()
     toml.write_text(text[: text.index("[s1]")] + '[s1]\nlacks = "no radar here"\n')
     points = points_file(tmp_path / "p.geojson", [lonlat(502_500, 4_997_500, 32631)])
     out = str(tmp_path / "out")
-    assert main(["sample", "--points", str(points), "--start", "2021-07-01", "--end", "2021-07-02",
-                 "--catalog", str(toml), "-o", out]) == 0
+    assert (
+        main(
+            [
+                "sample",
+                "--points",
+                str(points),
+                "--start",
+                "2021-07-01",
+                "--end",
+                "2021-07-02",
+                "--catalog",
+                str(toml),
+                "-o",
+                out,
+            ]
+        )
+        == 0
+    )
     assert main(["search", "-o", out]) == 0
     capsys.readouterr()
     assert main(["match", "-o", out]) == 2

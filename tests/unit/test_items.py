@@ -15,36 +15,46 @@ CATALOG = Catalog(name="pc", s1=PLANETARY_COMPUTER_S1, s2=PLANETARY_COMPUTER_S2,
 SQUARE = {"type": "Polygon", "coordinates": [[[3, 45], [4, 45], [4, 46], [3, 46], [3, 45]]]}
 
 OPTICAL: dict[str, Any] = {
-    "type": "Feature", "id": "S2B_MSIL2A_20190629T212529_R043_T06VVN_20201006T080531",
-    "collection": "sentinel-2-l2a", "geometry": SQUARE,
+    "type": "Feature",
+    "id": "S2B_MSIL2A_20190629T212529_R043_T06VVN_20201006T080531",
+    "collection": "sentinel-2-l2a",
+    "geometry": SQUARE,
     "assets": {str(b): {"href": f"https://h/{b}.tif"} for b in bands_of(Sensor.S2)},
     "properties": {
-        "datetime": "2019-06-29T21:25:29.024000Z", "platform": "Sentinel-2B", "proj:epsg": 32606,
-        "s2:mgrs_tile": "06VVN", "s2:processing_baseline": "02.12", "eo:cloud_cover": 31.4,
+        "datetime": "2019-06-29T21:25:29.024000Z",
+        "platform": "Sentinel-2B",
+        "proj:epsg": 32606,
+        "s2:mgrs_tile": "06VVN",
+        "s2:processing_baseline": "02.12",
+        "eo:cloud_cover": 31.4,
         "s2:datatake_id": "GS2B_20190629T212529_012081_N02.12",
         "s2:datastrip_id": "S2B_OPER_MSI_L2A_DS_ESRI_20201006T080533_S20190629T212530_N02.12",
         "s2:generation_time": "2020-10-06T08:05:31.830Z",
     },
 }
 RADAR: dict[str, Any] = {
-    "type": "Feature", "id": "S1A_x_rtc", "collection": "sentinel-1-rtc", "geometry": SQUARE,
+    "type": "Feature",
+    "id": "S1A_x_rtc",
+    "collection": "sentinel-1-rtc",
+    "geometry": SQUARE,
     "assets": {"vv": {"href": "https://h/vv.tiff"}, "vh": {"href": "https://h/vh.tiff"}},
     "properties": {
-        "datetime": "2024-04-19 04:59:10+00:00", "platform": "SENTINEL-1A", "proj:epsg": 32632,
+        "datetime": "2024-04-19 04:59:10+00:00",
+        "platform": "SENTINEL-1A",
+        "proj:epsg": 32632,
         "start_datetime": "2024-04-19 04:59:04.220006+00:00",
-        "end_datetime": "2024-04-19 04:59:16.220006+00:00", "sar:instrument_mode": "IW",
+        "end_datetime": "2024-04-19 04:59:16.220006+00:00",
+        "sar:instrument_mode": "IW",
     },
 }
 
 
-def parse(item: dict[str, Any], **changes: Any) -> Scene:
+def parse(item: dict[str, Any], **changes: object) -> Scene:
     changed = copy.deepcopy(item)
     for key, value in changes.items():
-        key = key.replace("__", ":")
+        changed["properties"][key.replace("__", ":")] = value
         if value is None:
-            changed["properties"].pop(key)
-        else:
-            changed["properties"][key] = value
+            del changed["properties"][key.replace("__", ":")]
     sensor = Sensor.S1 if item is RADAR else Sensor.S2
     return scene_from_item(changed, CATALOG, sensor)
 
@@ -81,9 +91,12 @@ def test_a_reprocessed_recording_is_used_once() -> None:
     old = parse(OPTICAL)
     item = copy.deepcopy(OPTICAL)
     item["id"] = old.id.replace("20201006", "20230101")
-    new = parse(item, s2__processing_baseline="05.00",
-                s2__datatake_id="GS2B_20190629T212529_012081_N05.00",
-                s2__datastrip_id="S2B_OPER_MSI_L2A_DS_X_20230101T000000_S20190629T212530_N05.00")
+    new = parse(
+        item,
+        s2__processing_baseline="05.00",
+        s2__datatake_id="GS2B_20190629T212529_012081_N05.00",
+        s2__datastrip_id="S2B_OPER_MSI_L2A_DS_X_20230101T000000_S20190629T212530_N05.00",
+    )
     assert deduplicate([old, new]) == deduplicate([new, old]) == [new]
     other_strip = parse(item, s2__datastrip_id="S2B_X_S20190629T213530_N02.12")
     assert len(deduplicate([old, other_strip])) == 2, "a tile split over two datastrips"

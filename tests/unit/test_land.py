@@ -11,10 +11,14 @@ from s1s2.land import LandMask, land_mask, pack
 @pytest.mark.parametrize(
     ("place", "lon", "lat", "land"),
     [
-        ("Berlin", 13.4, 52.5, True), ("mid Atlantic", -30.0, 30.0, False),
-        ("Fiji, east of 180", -179.9, -16.75, True), ("Chukotka", 179.9, 68.5, True),
-        ("Kerguelen", 69.5, -49.35, True), ("Bay of Bengal", 88.0, 15.0, False),
-        ("Amazon", -60.0, -5.0, True), ("North Sea", 3.0, 56.0, False),
+        ("Berlin", 13.4, 52.5, True),
+        ("mid Atlantic", -30.0, 30.0, False),
+        ("Fiji, east of 180", -179.9, -16.75, True),
+        ("Chukotka", 179.9, 68.5, True),
+        ("Kerguelen", 69.5, -49.35, True),
+        ("Bay of Bengal", 88.0, 15.0, False),
+        ("Amazon", -60.0, -5.0, True),
+        ("North Sea", 3.0, 56.0, False),
     ],
 )
 def test_known_places(place: str, lon: float, lat: float, *, land: bool) -> None:
@@ -54,7 +58,9 @@ def test_it_fits_in_a_worker() -> None:
 
 @pytest.mark.slow
 def test_it_agrees_with_the_mask_it_was_packed_from() -> None:
-    globe = pytest.importorskip("global_land_mask.globe", reason="global-land-mask is not installed")
+    globe = pytest.importorskip(
+        "global_land_mask.globe", reason="global-land-mask is not installed"
+    )
     rng = np.random.default_rng(2)
     lat = np.degrees(np.arcsin(rng.uniform(-1, 1, 2_000_000)))
     lon = rng.uniform(-180, 180, 2_000_000)

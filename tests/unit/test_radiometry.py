@@ -23,8 +23,10 @@ def test_scaled_numbers_are_refused() -> None:
         radiometry.harmonise(np.ones((2, 2), np.float32), 0)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("baseline", "offset"), [
-    ("02.12", 0), ("03.01", 0), ("03.99", 0), ("04.00", -1000), ("05.12", -1000)])
+@pytest.mark.parametrize(
+    ("baseline", "offset"),
+    [("02.12", 0), ("03.01", 0), ("03.99", 0), ("04.00", -1000), ("05.12", -1000)],
+)
 def test_the_baseline_decides(baseline: str, offset: int) -> None:
     assert radiometry.baseline_offset(baseline) == offset
 

@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from s1s2.errors import RecipeError
 from s1s2.land import land_mask
 from s1s2.sample import (
-    SPLITS, SampleSpec, cell_of, draw_places, draw_points, rank_of, sequence, share_points, split_of,
+    SPLITS,
+    SampleSpec,
+    cell_of,
+    draw_places,
+    draw_points,
+    rank_of,
+    sequence,
+    share_points,
+    split_of,
     to_sphere,
 )
 
@@ -17,7 +25,9 @@ def everywhere(lon: np.ndarray, _: np.ndarray) -> np.ndarray:
 
 
 @given(seed=st.integers(0, 2**32), few=st.integers(1, 300), more=st.integers(0, 400))
-def test_the_first_places_are_the_same_however_many_are_drawn(seed: int, few: int, more: int) -> None:
+def test_the_first_places_are_the_same_however_many_are_drawn(
+    seed: int, few: int, more: int
+) -> None:
     spec = SampleSpec()
     small = draw_places(spec, seed, few, land_mask())
     large = draw_places(spec, seed, few + more, land_mask())
@@ -120,7 +130,11 @@ def test_own_points_are_all_shared_out_in_order(n: int, slots: list[int]) -> Non
 
 
 def test_bad_specs_are_refused() -> None:
-    for change in ({"south": 80, "north": 10}, {"reserve": 0.5}, {"val_percent": 60, "test_percent": 50}):
+    for change in (
+        {"south": 80, "north": 10},
+        {"reserve": 0.5},
+        {"val_percent": 60, "test_percent": 50},
+    ):
         with pytest.raises(RecipeError):
             SampleSpec(**change)
 
