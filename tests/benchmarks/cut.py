@@ -14,9 +14,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import rasterio
+from fakes import Scenes, lonlat, points_file
 from rasterio.windows import from_bounds
 
-from fakes import Scenes, lonlat, points_file
 from s1s2 import Corpus
 from s1s2.cli import main
 

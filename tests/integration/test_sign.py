@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 from fakes import Scenes, _Quiet, lonlat, points_file, serving
+
 from s1s2.cli import main
 
 CODE = """
@@ -49,7 +50,7 @@ def test_one_token_serves_all_threads(tmp_path: Path) -> None:
 
 
 def test_nothing_signed_is_written_or_printed(scenes: Scenes, tmp_path: Path) -> None:
-    """A build whose every read fails, with its hrefs signed: no file and no line holds the token."""
+    """A build whose every signed read fails: no file and no line holds the token."""
     scenes.s2()
     scenes.s1()
     for item in scenes.items:

@@ -1,11 +1,11 @@
-"""Every shipped catalog answers and has the assets it declares. Asks the network: make test-online."""
+"""Every shipped catalog answers and has the assets it declares. Run by make test-online."""
 
 from datetime import UTC, datetime
 
 import pytest
 
 from s1s2.bands import Sensor, bands_of
-from s1s2.grid import at_gsd, chip_geobox, GridSpec
+from s1s2.grid import GridSpec, at_gsd, chip_geobox
 from s1s2.items import scene_from_item
 from s1s2.reader import RasterioReader
 from s1s2.recipe import catalog_names, load_catalog
