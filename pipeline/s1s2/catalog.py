@@ -82,6 +82,11 @@ class Catalog:
                 msg = f"catalog {self.name}: [{sensor}] needs a collection, or lacks = 'why not'"
                 raise CatalogError(msg)
 
+    @property
+    def search_key(self) -> str:
+        """What decides the scenes a search finds; who may be asked how fast is no part of it."""
+        return repr((self.name, self.endpoint, self.items, self.s1, self.s2))
+
     def product(self, sensor: Sensor) -> Product:
         """Return this catalog's product of one sensor."""
         return self.s1 if sensor is Sensor.S1 else self.s2

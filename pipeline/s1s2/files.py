@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from secrets import token_hex
 
 from s1s2.errors import StoreError
 
@@ -9,7 +10,7 @@ from s1s2.errors import StoreError
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: beside its place, flushed to disk, renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    beside = path.with_name(f".{path.name}.{token_hex(4)}.partial")
     try:
         with beside.open("wb") as file:
             file.write(content)

@@ -6,7 +6,7 @@ company, writes the same bytes.
 
 import logging
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,10 +14,9 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from s1s2 import layout, store
+from s1s2 import layout, store, tables
 from s1s2.bands import RADAR, S2_10M, S2_20M
 from s1s2.catalog import Catalog
 from s1s2.chip import Chip, ChipRules, Pair, Refused, cut
@@ -42,13 +41,16 @@ class Place:
 
 @dataclass(frozen=True)
 class ShardTask:
-    """All that is needed to fill one shard, on any machine that reaches the folder."""
+    """All that is needed to fill one shard, on any machine that reaches the folder.
+
+    It is small: points, pairs and scenes are read where the shard is filled.
+    """
 
     shard: int
     slots: int
     """Chips wanted."""
-    places: tuple[Place, ...]
-    """Points in order, those without a pair left out."""
+    n_places: int
+    """Points it may be filled from: those of its points that have a pair."""
     folder: Folder
     grid: GridSpec
     rules: ChipRules
@@ -76,37 +78,24 @@ class ShardReport:
         return self.slots - self.chips
 
 
-def places_of(
-    points: pd.DataFrame,
-    candidates: pd.DataFrame,
-    scenes: Sequence[Scene],
-    catalogs: Mapping[str, Catalog],
-) -> dict[int, tuple[Place, ...]]:
-    """Return every shard's points that have a pair, in the order they are tried.
-
-    Args:
-        points: The points table.
-        candidates: The candidates of `match`, ranked.
-        scenes: The scenes they name.
-        catalogs: By name; each says whether its optical numbers still carry their offset.
-    """
-    by_name = {(s.catalog, s.id): s for s in scenes}
+def places_of(task: ShardTask) -> list[Place]:
+    """Read a shard's points that have a pair, in the order they are tried."""
+    points = tables.read_points(task.folder.points, task.shard)
+    candidates, _ = tables.read_matchups(task.folder.matchups, task.shard)
+    ids = {*candidates["s2_id"], *candidates["s1_id"]}
+    scenes = {(s.catalog, s.id): s for s in tables.read_scenes(task.folder.scenes, ids)}
+    pairs: dict[int, list[Pair]] = {}
     rows = points.set_index("point")[["lon", "lat", "cell", "split"]].to_dict("index")
-    found: dict[int, dict[int, list[Pair]]] = {}
-    ordered = candidates.sort_values(["shard", "position", "rank"])
-    for c in ordered.to_dict("records"):
-        row = rows[c["point"]]
-        s2, s1 = by_name[c["s2_catalog"], c["s2_id"]], by_name[c["s1_catalog"], c["s1_id"]]
-        offset = _offset(s2, catalogs[s2.catalog])
-        pair = Pair(int(c["point"]), float(row["lon"]), float(row["lat"]), s2, s1, offset)
-        found.setdefault(int(c["shard"]), {}).setdefault(pair.point, []).append(pair)
-    return {
-        shard: tuple(
-            Place(point, int(rows[point]["cell"]), str(rows[point]["split"]), tuple(pairs))
-            for point, pairs in places.items()
-        )
-        for shard, places in found.items()
-    }
+    for c in candidates.sort_values(["position", "rank"]).to_dict("records"):
+        point, s2 = int(c["point"]), scenes[c["s2_catalog"], c["s2_id"]]
+        s1 = scenes[c["s1_catalog"], c["s1_id"]]
+        lon, lat = float(rows[point]["lon"]), float(rows[point]["lat"])
+        pair = Pair(point, lon, lat, s2, s1, _offset(s2, task.catalogs[s2.catalog]))
+        pairs.setdefault(point, []).append(pair)
+    return [
+        Place(point, int(rows[point]["cell"]), str(rows[point]["split"]), tuple(tried))
+        for point, tried in pairs.items()
+    ]
 
 
 def _offset(scene: Scene, catalog: Catalog) -> int:
@@ -119,8 +108,7 @@ def is_filled(task: ShardTask, receipt: store.Json | None) -> bool:
     """Say whether a shard needs nothing more: it is full, or all its points were tried."""
     if receipt is None:
         return False
-    tried = set(receipt["tried"])
-    return len(receipt["rows"]) >= task.slots or all(p.point in tried for p in task.places)
+    return len(receipt["rows"]) >= task.slots or len(receipt["tried"]) >= task.n_places
 
 
 def report_on(task: ShardTask) -> ShardReport:
@@ -150,7 +138,8 @@ def fill_shard(task: ShardTask, reader: Reader | None = None) -> ShardReport:
     plans = layout.arrays(task.grid)
     rows, refused, tried, blocks = _start(task, receipt, plans)
     new: list[Chip] = []
-    todo = [p for p in task.places if p.point not in tried]
+    known = set(tried)
+    todo = [p for p in places_of(task) if p.point not in known]
     for place, chip, reasons in _in_order(todo, reader, task, task.slots - len(rows)):
         tried.append(place.point)
         refused += reasons

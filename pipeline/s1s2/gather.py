@@ -61,6 +61,11 @@ def count(points: pd.DataFrame, spec: SearchSpec, catalogs: Mapping[Sensor, Cata
     return sum(len(queries(points, spec, s, c)) for s, c in _able(catalogs).items())
 
 
+def together(earlier: Sequence[Scene], found: Sequence[Scene]) -> list[Scene]:
+    """Add scenes to those found before, one version of each recording."""
+    return deduplicate({(s.catalog, s.id): s for s in (*earlier, *found)}.values())
+
+
 def check_bands(
     scenes: Sequence[Scene], refused: Mapping[str, int], catalogs: Mapping[Sensor, Catalog]
 ) -> None:
@@ -169,7 +174,7 @@ def gather(  # noqa: PLR0913  # what is asked, of whom, where to, and how
 
 
 def _key(query: Query, catalog: Catalog) -> str:
-    return hashlib.sha256(repr((query, catalog)).encode()).hexdigest()[:20]
+    return hashlib.sha256(repr((query, catalog.search_key)).encode()).hexdigest()[:20]
 
 
 def _ask(

@@ -7,23 +7,23 @@ exact one: does the whole chip, on the grid it would get, lie inside with its ma
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import shapely
 
 from s1s2 import grid
 from s1s2.bands import Sensor
+from s1s2.cover import (
+    Hits,
+    Ints,
+    Side,
+    find_hits,
+    inside_files,
+    inside_footprint,
+    place_chips,
+)
 from s1s2.errors import RecipeError
 from s1s2.scene import Scene
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
-    Ints = NDArray[np.int64]
-    Bools = NDArray[np.bool_]
 
 REASONS = {
     "no_s2": "no Sentinel-2 scene of the period covers the point",
@@ -37,9 +37,7 @@ REASONS = {
 }
 """Why a point has no matchup, in the order they are asked."""
 
-_TOLERANCE_M = 1.0
-"""Footprints are rounded to about this much; the pixels themselves are tested later."""
-_EDGE = np.array([0.0, 0.5, 1.0])
+_BATCH = 20_000
 _COLUMNS = ["point", "shard", "position", "rank", "s2_id", "s1_id", "s2_catalog", "s1_catalog"]
 
 
@@ -68,17 +66,6 @@ class MatchRules:
             raise RecipeError(msg)
 
 
-@dataclass(frozen=True)
-class _Hits:
-    """Pairs of (point, scene) as row numbers into both."""
-
-    point: "Ints"
-    scene: "Ints"
-
-    def where(self, keep: "Bools") -> "_Hits":
-        return _Hits(self.point[keep], self.scene[keep])
-
-
 def match_scenes(
     points: pd.DataFrame, scenes: Sequence[Scene], rules: MatchRules, spec: grid.GridSpec
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -97,30 +84,46 @@ def match_scenes(
         epsg` sorted by shard, position and rank (0 is best: least |lag|, then least cloud, then
         ids); and refusals, `point shard position reason detail`.
     """
-    scenes = [s for s in scenes if s.id not in rules.exclude]
-    optical = sorted((s for s in scenes if s.sensor is Sensor.S2), key=_order)
-    radar = sorted((s for s in scenes if s.sensor is Sensor.S1), key=_order)
+    usable = [s for s in scenes if s.id not in rules.exclude]
+    optical, radar = (Side.of(usable, sensor) for sensor in (Sensor.S2, Sensor.S1))
+    results = [
+        _match_some(points.iloc[start : start + _BATCH], optical, radar, rules, spec)
+        for start in range(0, max(1, len(points)), _BATCH)
+    ]
+    candidates, refusals = (
+        pd.concat(parts, ignore_index=True) for parts in zip(*results, strict=True)
+    )
+    order = ["shard", "position"]
+    candidates = candidates.sort_values([*order, "rank"]).reset_index(drop=True)
+    return candidates, refusals.sort_values(order).reset_index(drop=True)
+
+
+def _match_some(
+    points: pd.DataFrame, optical: Side, radar: Side, rules: MatchRules, spec: grid.GridSpec
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Ask one question after another; whoever is left with nothing has its reason."""
     lon, lat = points["lon"].to_numpy(float), points["lat"].to_numpy(float)
     stage = _Stages(len(points))
-
-    s2 = stage.keep("no_s2", _hits(lon, lat, optical))
-    s1 = stage.keep("no_s1", _hits(lon, lat, radar))
-    s2 = stage.keep("s2_bands", s2.where(_complete(optical)[s2.scene]))
-    s1 = stage.keep("s1_polarisation", s1.where(_complete(radar)[s1.scene]))
-    s2 = stage.keep("s2_cloud", s2.where(_clear(optical, rules)[s2.scene]))
-    chips = _chips(lon, lat, s2, optical, spec)
-    held = _holds_tile(chips, s2, optical, spec) & _holds(chips, s2, optical, spec.coverage_m)
+    s2 = stage.keep("no_s2", find_hits(lon, lat, optical))
+    s1 = stage.keep("no_s1", find_hits(lon, lat, radar))
+    s2 = stage.keep("s2_bands", s2.where(optical.complete[s2.scene]))
+    s1 = stage.keep("s1_polarisation", s1.where(radar.complete[s1.scene]))
+    # a catalog that states no cloud refuses nothing here
+    clear = np.nan_to_num(optical.cloud, nan=0.0) <= rules.max_scene_cloud_fraction
+    s2 = stage.keep("s2_cloud", s2.where(clear[s2.scene]))
+    chips = place_chips(lon, lat, s2, optical, spec)
+    held = inside_files(chips, s2, optical, spec) & inside_footprint(
+        chips, s2.scene, optical, spec.coverage_m
+    )
     s2 = stage.keep("s2_coverage", s2.where(held))
-    chips = chips[held].reset_index(drop=True)
-
-    pairs = _pairs(s2, s1, chips, optical, radar)
+    pairs = _pairs(s2, s1, chips[held].reset_index(drop=True), optical, radar)
     stage.note_lag(pairs)
     pairs = stage.keep_pairs("lag", pairs[pairs["lag_hours"].abs() <= rules.max_lag_hours])
-    on_radar = _Hits(pairs["row"].to_numpy(np.int64), pairs["s1"].to_numpy(np.int64))
-    pairs = stage.keep_pairs("s1_coverage", pairs[_holds(pairs, on_radar, radar, spec.size_m)])
-
-    candidates = _rank(pairs, points, optical, radar, rules)
-    return candidates, stage.refusals(points, rules)
+    on_radar = pairs["s1"].to_numpy(np.int64)
+    pairs = stage.keep_pairs(
+        "s1_coverage", pairs[inside_footprint(pairs, on_radar, radar, spec.size_m)]
+    )
+    return _rank(pairs, points, optical, radar, rules), stage.refusals(points, rules)
 
 
 def summary(points: pd.DataFrame, candidates: pd.DataFrame, refusals: pd.DataFrame) -> str:
@@ -130,138 +133,28 @@ def summary(points: pd.DataFrame, candidates: pd.DataFrame, refusals: pd.DataFra
     return f"match   {candidates['point'].nunique():,} of {len(points):,} points have a pair{why}"
 
 
-def _order(scene: Scene) -> tuple[str, str]:
-    return scene.id, scene.catalog
-
-
-def _hits(lon: "Floats", lat: "Floats", scenes: Sequence[Scene]) -> _Hits:
-    """Find the footprints that hold each point, whichever way round the Earth they are written."""
-    empty = np.array([], dtype=np.int64)
-    if not scenes or not len(lon):
-        return _Hits(empty, empty)
-    tree = shapely.STRtree([s.footprint for s in scenes])
-    found = [
-        tree.query(shapely.points(lon + turn, lat), predicate="intersects").T
-        for turn in (0.0, 360.0, -360.0)
-    ]
-    hits = np.unique(np.concatenate(found), axis=0).astype(np.int64)
-    return _Hits(hits[:, 0], hits[:, 1])
-
-
-def _complete(scenes: Sequence[Scene]) -> "Bools":
-    return np.array([not s.missing_bands for s in scenes], dtype=bool)
-
-
-def _clear(scenes: Sequence[Scene], rules: MatchRules) -> "Bools":
-    """Say which scenes pass the loose gate; a catalog that states no cloud refuses nothing here."""
-    cloud = np.array([s.cloud_fraction if s.cloud_fraction is not None else 0.0 for s in scenes])
-    return cloud <= rules.max_scene_cloud_fraction
-
-
-def _chips(
-    lon: "Floats", lat: "Floats", hits: _Hits, scenes: Sequence[Scene], spec: grid.GridSpec
-) -> pd.DataFrame:
-    """Place the chip of every (point, optical scene) on that scene's lattice.
-
-    Where the item does not state its files' bounds, the lattice is unknown until they are opened:
-    the chip is then placed around the point itself, to be snapped when it is cut.
-    """
-    epsg = np.array([s.epsg for s in scenes], dtype=np.int64)[hits.scene]
-    bounds = np.array([s.bounds or (np.nan,) * 4 for s in scenes]).reshape(-1, 4)[hits.scene]
-    left, top = np.empty(len(epsg)), np.empty(len(epsg))
-    distance = np.zeros(len(epsg))
-    for zone in np.unique(epsg):
-        rows = epsg == zone
-        x, y = grid.to_utm(lon[hits.point[rows]], lat[hits.point[rows]], int(zone))
-        known = ~np.isnan(bounds[rows, 0])
-        origin_x = np.where(known, bounds[rows, 0], x - spec.coverage_m / 2)
-        origin_y = np.where(known, bounds[rows, 3], y + spec.coverage_m / 2)
-        left[rows], top[rows] = grid.snap(x, y, origin_x, origin_y, spec)
-        middle = (bounds[rows, :2] + bounds[rows, 2:]) / 2
-        distance[rows] = np.nan_to_num(np.hypot(x - middle[:, 0], y - middle[:, 1]))
-    return pd.DataFrame(
-        {"row": hits.point, "epsg": epsg, "left": left, "top": top, "off_centre_m": distance}
-    )
-
-
-def _holds_tile(
-    chips: pd.DataFrame, hits: _Hits, scenes: Sequence[Scene], spec: grid.GridSpec
-) -> "Bools":
-    """Say which chips lie, with all their 60 m pixels, inside the files as the item states them."""
-    everywhere = (-np.inf, -np.inf, np.inf, np.inf)
-    west, south, east, north = (
-        np.array([s.bounds or everywhere for s in scenes]).reshape(-1, 4)[hits.scene].T
-    )
-    left, top = chips["left"].to_numpy(), chips["top"].to_numpy()
-    across = (left >= west) & (left + spec.coverage_m <= east)
-    return np.asarray(across & (top <= north) & (top - spec.coverage_m >= south))
-
-
-def _holds(chips: pd.DataFrame, hits: _Hits, scenes: Sequence[Scene], size_m: float) -> "Bools":
-    """Say which chips lie inside a footprint by at least the margin of its edges.
-
-    The chip is widened by the margin, unprojected, and tested in degrees, where footprints are
-    stated. Its own edges bend by less than a metre over 2.6 km.
-    """
-    if not len(chips):
-        return np.array([], dtype=bool)
-    margin = np.array([s.margin_m for s in scenes])[hits.scene] - _TOLERANCE_M
-    centre = np.array([s.footprint.centroid.x for s in scenes])[hits.scene]
-    feet = np.array([s.footprint for s in scenes], dtype=object)
-    epsg = chips["epsg"].to_numpy()
-    left, top = chips["left"].to_numpy() - margin, chips["top"].to_numpy() + margin
-    side = size_m + 2 * margin
-    east, south = _outline()
-    inside = np.zeros(len(chips), dtype=bool)
-    shapely.prepare(feet)
-    for zone in np.unique(epsg):
-        rows = np.flatnonzero(epsg == zone)
-        x = left[rows, None] + side[rows, None] * east
-        y = top[rows, None] - side[rows, None] * south
-        lon, lat = grid.to_lonlat(x, y, int(zone))
-        lon = centre[rows, None] + (lon - centre[rows, None] + 180) % 360 - 180
-        squares = shapely.polygons(np.stack([lon, lat], axis=-1))
-        inside[rows] = shapely.covers(feet[hits.scene[rows]], squares)
-    return inside
-
-
-def _outline() -> "tuple[Floats, Floats]":
-    """Return the unit square's boundary, from the upper left, with the middle of every side."""
-    ones, zeros = np.ones(3), np.zeros(3)
-    east = np.concatenate([_EDGE, ones, _EDGE[::-1], zeros])
-    south = np.concatenate([zeros, _EDGE, ones, _EDGE[::-1]])
-    return east, south
-
-
-def _pairs(
-    s2: _Hits, s1: _Hits, chips: pd.DataFrame, optical: Sequence[Scene], radar: Sequence[Scene]
-) -> pd.DataFrame:
+def _pairs(s2: Hits, s1: Hits, chips: pd.DataFrame, optical: Side, radar: Side) -> pd.DataFrame:
     """Join both sensors' hits on the point; lag is S1 minus S2, hours."""
     left = chips.assign(s2=s2.scene)
     pairs = left.merge(pd.DataFrame({"row": s1.point, "s1": s1.scene}), on="row")
-    seconds = [np.array([s.sensed_at.timestamp() for s in sensor]) for sensor in (radar, optical)]
-    radar_at = seconds[0][pairs["s1"].to_numpy(np.int64)]
-    return pairs.assign(lag_hours=(radar_at - seconds[1][pairs["s2"].to_numpy(np.int64)]) / 3600)
+    radar_at = radar.seconds[pairs["s1"].to_numpy(np.int64)]
+    return pairs.assign(
+        lag_hours=(radar_at - optical.seconds[pairs["s2"].to_numpy(np.int64)]) / 3600
+    )
 
 
 def _rank(
-    pairs: pd.DataFrame,
-    points: pd.DataFrame,
-    optical: Sequence[Scene],
-    radar: Sequence[Scene],
-    rules: MatchRules,
+    pairs: pd.DataFrame, points: pd.DataFrame, optical: Side, radar: Side, rules: MatchRules
 ) -> pd.DataFrame:
     """Order each point's pairs and number them; of one recording's tiles keep the most central."""
-    s2 = pairs["s2"].to_numpy(np.int64)
-    s1 = pairs["s1"].to_numpy(np.int64)
-    cloud = np.array([s.cloud_fraction if s.cloud_fraction is not None else 1.0 for s in optical])
+    s2, s1 = pairs["s2"].to_numpy(np.int64), pairs["s1"].to_numpy(np.int64)
     table = pairs.assign(
-        recording=_take([s.acquisition for s in optical], s2),
-        s2_id=_take([s.id for s in optical], s2),
-        s1_id=_take([s.id for s in radar], s1),
-        s2_catalog=_take([s.catalog for s in optical], s2),
-        s1_catalog=_take([s.catalog for s in radar], s1),
-        cloud=cloud[s2],
+        recording=optical.recording[s2],
+        s2_id=optical.id[s2],
+        s1_id=radar.id[s1],
+        s2_catalog=optical.catalog[s2],
+        s1_catalog=radar.catalog[s1],
+        cloud=np.nan_to_num(optical.cloud[s2], nan=1.0),
         size=pairs["lag_hours"].abs(),
     )
     table = table.sort_values(["row", "off_centre_m", "s2_id"], kind="stable")
@@ -270,13 +163,7 @@ def _rank(
     table["rank"] = table.groupby("row").cumcount()
     table = table[table["rank"] < rules.max_candidates]
     where = points[["point", "shard", "position"]].reset_index(drop=True)
-    table = table.join(where, on="row").sort_values(["shard", "position", "rank"])
-    columns = [*_COLUMNS, "lag_hours", "left", "top", "epsg"]
-    return table[columns].reset_index(drop=True)
-
-
-def _take(values: list[str], rows: "Ints") -> "NDArray[np.object_]":
-    return np.array(values, dtype=object)[rows]
+    return table.join(where, on="row")[[*_COLUMNS, "lag_hours", "left", "top", "epsg"]]
 
 
 class _Stages:
@@ -286,7 +173,7 @@ class _Stages:
         self._reason = np.full(n_points, "", dtype=object)
         self._nearest = np.full(n_points, np.inf)
 
-    def keep(self, reason: str, hits: _Hits) -> _Hits:
+    def keep(self, reason: str, hits: Hits) -> Hits:
         self._note(reason, hits.point)
         return hits
 
@@ -299,7 +186,7 @@ class _Stages:
             self._nearest, pairs["row"].to_numpy(np.int64), pairs["lag_hours"].abs().to_numpy()
         )
 
-    def _note(self, reason: str, left: "Ints") -> None:
+    def _note(self, reason: str, left: Ints) -> None:
         gone = np.ones(len(self._reason), dtype=bool)
         gone[left] = False
         self._reason[gone & (self._reason == "")] = reason

@@ -5,12 +5,14 @@ round them until there are enough chips. Each does nothing where its work is don
 """
 
 import hashlib
+import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping
 from math import ceil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from s1s2 import cluster as machines
@@ -25,7 +27,7 @@ from s1s2.progress import track
 from s1s2.run import Run, about, begin, begun_with
 from s1s2.scene import Scene
 
-_INPUTS = "s1s2:inputs"
+_INPUTS, _SEARCHED = "s1s2:inputs", "s1s2:searched"
 _MOST_ROUNDS = 8
 _FRUITLESS_ROUNDS = 2
 _LEAST_YIELD = 0.1
@@ -37,7 +39,7 @@ def sample_points(run: Run, more: Mapping[int, int] | None = None) -> pd.DataFra
         return tables.read_points(run.folder.points)
     begin(run)
     per_shard = run.recipe.store.chips_per_shard
-    least = Counter(_points_by_shard(run)) | Counter(more or {})
+    least = Counter(_known_points(run)) | Counter(more or {})
     points = draw.draw(run.recipe.sample, run.recipe.seed, run.slots, per_shard, least)
     notes = {"s1s2:n": str(run.n), "s1s2:chips_per_shard": str(per_shard)}
     tables.write_points(run.folder.points, points, notes)
@@ -45,14 +47,20 @@ def sample_points(run: Run, more: Mapping[int, int] | None = None) -> pd.DataFra
 
 
 def search_scenes(run: Run, part: Part | None = None) -> list[Scene] | None:
-    """Ask the catalogs for scenes over the points: `scenes.parquet`; None while parts lack."""
+    """Ask the catalogs for scenes over new points: `scenes.parquet`; None while parts lack."""
     points = tables.read_points(_needed(run.folder.points, "sample"))
-    inputs = _fingerprint(points[["point", "lon", "lat"]], run.recipe.search, run.catalogs)
-    if tables.notes_of(run.folder.scenes).get(_INPUTS) == inputs:
-        return tables.read_scenes(run.folder.scenes)
-    with track("search", gather.count(points, run.recipe.search, run.catalogs), "queries") as tick:
+    before = tables.notes_of(run.folder.scenes)
+    catalogs = [run.catalogs[sensor].search_key for sensor in sorted(run.catalogs)]
+    inputs = _fingerprint(run.recipe.search, catalogs)
+    known = before.get(_SEARCHED, "{}") if before.get(_INPUTS) == inputs else "{}"
+    searched = {int(shard): count for shard, count in json.loads(known).items()}
+    earlier = tables.read_scenes(run.folder.scenes) if searched else []
+    new = points[points["position"] >= points["shard"].map(searched).fillna(0)]
+    if searched and new.empty:
+        return earlier
+    with track("search", gather.count(new, run.recipe.search, run.catalogs), "queries") as tick:
         found = gather.gather(
-            points,
+            new,
             run.recipe.search,
             run.catalogs,
             answers=run.folder.answers,
@@ -61,9 +69,10 @@ def search_scenes(run: Run, part: Part | None = None) -> list[Scene] | None:
         )
     if found is None:
         return None
-    scenes, refused = found
+    scenes, refused = gather.together(earlier, found[0]), found[1]
     gather.check_bands(scenes, refused, run.catalogs)
-    tables.write_scenes(run.folder.scenes, scenes, {_INPUTS: inputs})
+    counts = json.dumps(_points_by_shard(points), sort_keys=True)
+    tables.write_scenes(run.folder.scenes, scenes, {_INPUTS: inputs, _SEARCHED: counts})
     run.say(gather.summary(scenes, refused, run.catalogs))
     return tables.read_scenes(run.folder.scenes)
 
@@ -73,12 +82,12 @@ def match_points(run: Run) -> pd.DataFrame:
     for sensor, catalog in run.catalogs.items():
         require(catalog, sensor)
     points = tables.read_points(_needed(run.folder.points, "sample"))
-    scenes = tables.read_scenes(_needed(run.folder.scenes, "search"))
-    before = tables.notes_of(run.folder.scenes)[_INPUTS]
+    scenes = tables.notes_of(_needed(run.folder.scenes, "search"))
     rules, grid = run.recipe.match, run.recipe.grid
-    inputs = _fingerprint(points[["point", "shard", "position"]], before, rules, grid)
+    inputs = _fingerprint(scenes[_INPUTS], scenes[_SEARCHED], _points_by_shard(points), rules, grid)
     if tables.notes_of(run.folder.matchups).get(_INPUTS) != inputs:
-        candidates, refusals = match.match_scenes(points, scenes, rules, grid)
+        found = tables.read_scenes(run.folder.scenes)
+        candidates, refusals = match.match_scenes(points, found, rules, grid)
         notes = {_INPUTS: inputs}
         tables.write_matchups(run.folder.matchups, candidates, refusals, points, notes)
         run.say(match.summary(points, candidates, refusals))
@@ -100,22 +109,19 @@ def cut_chips(run: Run, cluster: Cluster, part: Part | None = None) -> list[Shar
 
 
 def shard_tasks(run: Run, cluster: Cluster) -> list[ShardTask]:
-    """Put together all that each shard needs to be filled anywhere."""
-    points = tables.read_points(_needed(run.folder.points, "sample"))
+    """Put together what each shard needs to be filled anywhere."""
     candidates, _ = tables.read_matchups(_needed(run.folder.matchups, "match"))
-    scenes = tables.read_scenes(_needed(run.folder.scenes, "search"))
-    catalogs = {c.name: c for c in run.catalogs.values()}
-    places = fill.places_of(points, candidates, scenes, catalogs)
+    counts = candidates.groupby("shard")["point"].nunique().to_dict()
     return [
         ShardTask(
             shard=shard,
             slots=slots,
-            places=places.get(shard, ()),
+            n_places=int(counts.get(shard, 0)),
             folder=run.folder,
             grid=run.recipe.grid,
             rules=run.recipe.chip,
             chips_per_shard=run.recipe.store.chips_per_shard,
-            catalogs=catalogs,
+            catalogs={c.name: c for c in run.catalogs.values()},
             threads=cluster.threads,
         )
         for shard, slots in run.slots.items()
@@ -168,16 +174,20 @@ def build(run: Run, cluster: Cluster) -> store.Json:
 
 def _needed_points(run: Run, reports: list[ShardReport]) -> dict[int, int]:
     """Return how many points a short shard needs in all, by how many gave a chip so far."""
-    have = _points_by_shard(run)
+    have = _known_points(run)
     share = max(sum(r.chips for r in reports) / max(1, sum(have.values())), _LEAST_YIELD)
     return {r.shard: have.get(r.shard, 0) + ceil(r.short / share) for r in reports if r.short}
 
 
-def _points_by_shard(run: Run) -> dict[int, int]:
-    if not run.folder.points.exists():
-        return {}
-    shards = tables.read_points(run.folder.points)["shard"]
-    return dict(Counter(int(shard) for shard in shards))
+def _known_points(run: Run) -> dict[int, int]:
+    there = run.folder.points.exists()
+    return _points_by_shard(tables.read_points(run.folder.points)) if there else {}
+
+
+def _points_by_shard(points: pd.DataFrame) -> dict[int, int]:
+    """Return how many points each shard has; with the recipe, that says which they are."""
+    shards, counts = np.unique(points["shard"].to_numpy(np.int64), return_counts=True)
+    return dict(zip(shards.tolist(), counts.tolist(), strict=True))
 
 
 def _chips_line(run: Run, reports: list[ShardReport]) -> str:
@@ -210,7 +220,5 @@ def _needed(path: Path, stage: str) -> Path:
     return path
 
 
-def _fingerprint(table: pd.DataFrame, *values: object) -> str:
-    digest = hashlib.sha256(repr(values).encode())
-    digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
-    return digest.hexdigest()
+def _fingerprint(*values: object) -> str:
+    return hashlib.sha256(repr(values).encode()).hexdigest()

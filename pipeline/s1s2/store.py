@@ -9,6 +9,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, cast
 
 import numcodecs.blosc
@@ -39,16 +40,30 @@ def create(folder: Folder, plans: Sequence[ArrayPlan], n: int, per_shard: int, n
         per_shard: Chips in one shard.
         notes: Attributes of the whole.
     """
-    if not (folder.zarr / "zarr.json").exists():
-        root = zarr.create_group(LocalStore(folder.zarr), attributes=_group_notes(notes))
-        for plan in plans:
-            _create_array(root.store_path / plan.name, plan, n, per_shard)
-        return
+    if not folder.zarr.exists():
+        _describe(folder.zarr, plans, n, per_shard, notes)
     root = zarr.open_group(LocalStore(folder.zarr), mode="r+")
     for plan in plans:
         array = _array(root, plan.name)
         if array.shape[0] < n:
             array.resize((n, *plan.tail))
+
+
+def _describe(path: Path, plans: Sequence[ArrayPlan], n: int, per_shard: int, notes: Json) -> None:
+    """Write the metadata beside its place and rename it, so that nobody sees half of it.
+
+    Jobs of one array come here at the same moment; the first to rename writes what all would.
+    """
+    beside = path.with_name(f".{path.name}.{token_hex(4)}.partial")
+    root = zarr.create_group(LocalStore(beside), attributes=_group_notes(notes))
+    for plan in plans:
+        _create_array(root.store_path / plan.name, plan, n, per_shard)
+    try:
+        beside.rename(path)
+    except OSError:
+        shutil.rmtree(beside)
+        if not path.exists():
+            raise
 
 
 def _group_notes(notes: Json) -> Json:

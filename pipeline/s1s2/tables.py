@@ -5,7 +5,7 @@ their place and renamed, and hold nothing that differs between two runs.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import geopandas
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import shapely
 from pyproj import CRS
@@ -28,6 +29,7 @@ from s1s2.scene import Scene
 _ID = [("point", pa.int64()), ("shard", pa.int64()), ("position", pa.int64())]
 _GEOMETRY = ("geometry", pa.binary())
 _UTC_MS = pa.timestamp("ms", tz="UTC")
+_ROWS_A_GROUP = 16_384  # small enough that a worker reads little more than its shard's rows
 
 POINTS = pa.schema(
     [
@@ -141,9 +143,9 @@ def write_points(path: Path, points: pd.DataFrame, notes: Mapping[str, str]) -> 
     _write(path, _table(points, POINTS, geometry), notes, ["Point"])
 
 
-def read_points(path: Path) -> pd.DataFrame:
-    """Read the points table, without its geometry."""
-    return _read(path, POINTS).drop(columns="geometry")
+def read_points(path: Path, shard: int | None = None) -> pd.DataFrame:
+    """Read the points table, or one shard's part of it, without the geometry."""
+    return _read(path, POINTS, shard).drop(columns="geometry")
 
 
 def write_matchups(
@@ -163,9 +165,9 @@ def write_matchups(
     _write(path, _table(table, MATCHUPS, geometry), notes, ["Point"])
 
 
-def read_matchups(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read_matchups(path: Path, shard: int | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read candidates (ranked) and refusals (`point shard position reason detail`)."""
-    table = _read(path, MATCHUPS).drop(columns="geometry")
+    table = _read(path, MATCHUPS, shard).drop(columns="geometry")
     refused = table["reason"].notna()
     names = ["point", "shard", "position", "reason", "detail"]
     candidates = table[~refused].drop(columns=["reason", "detail"]).astype({"epsg": "int64"})
@@ -218,10 +220,11 @@ def write_scenes(path: Path, scenes: Sequence[Scene], notes: Mapping[str, str]) 
     _write(path, table, {**stac, **notes}, ["Polygon", "MultiPolygon"])
 
 
-def read_scenes(path: Path) -> list[Scene]:
-    """Read scenes back, equal to those that were written."""
+def read_scenes(path: Path, ids: Collection[str] | None = None) -> list[Scene]:
+    """Read scenes back, equal to those that were written; all, or those of some ids."""
     _check(path, SCENES)
-    return [_scene(row) for row in pq.read_table(path).to_pylist()]
+    wanted = None if ids is None else pc.field("id").isin(sorted(ids))
+    return [_scene(row) for row in pq.read_table(path, filters=wanted).to_pylist()]
 
 
 def _scene_row(scene: Scene) -> dict[str, Any]:
@@ -305,7 +308,8 @@ def _write(path: Path, table: pa.Table, notes: Mapping[str, str], kinds: list[st
         geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
         metadata["geo"] = json.dumps(geo)
     sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
+    plain = table.replace_schema_metadata(metadata)
+    pq.write_table(plain, sink, compression="zstd", row_group_size=_ROWS_A_GROUP)
     write_bytes(path, sink.getvalue().to_pybytes())
 
 
@@ -328,7 +332,8 @@ def _check(path: Path, schema: pa.Schema) -> None:
         raise ContractError(msg)
 
 
-def _read(path: Path, schema: pa.Schema) -> pd.DataFrame:
+def _read(path: Path, schema: pa.Schema, shard: int | None = None) -> pd.DataFrame:
     _check(path, schema)
-    frame: pd.DataFrame = pq.read_table(path).to_pandas()
+    wanted = None if shard is None else pc.field("shard") == shard
+    frame: pd.DataFrame = pq.read_table(path, filters=wanted).to_pandas()
     return frame
