@@ -305,3 +305,28 @@ def test_match_refuses_a_catalog_without_radar(
     capsys.readouterr()
     assert main(["match", "-o", out]) == 2
     assert "no Sentinel-1 product that can be paired (no radar here)" in capsys.readouterr().err
+
+
+def test_growing_asks_only_for_new_points(archive: Scenes, tmp_path: Path) -> None:
+    """A larger N, or another round, searches for its new points alone."""
+    with StacServer(archive.items, page=100).running() as server:
+        toml = api_toml(tmp_path / "pc.toml", server.url)
+        recipe = tmp_path / "r.toml"
+        recipe.write_text(
+            "[search]\nstart = 2021-07-01\nend = 2021-07-10\n[sample]\nreserve = 1.0\n"
+        )
+        out = tmp_path / "out"
+        line = ["sample", str(recipe), "--catalog", str(toml), "-o", str(out)]
+        places = []
+        for n in ("4", "6"):
+            assert main([*line, "-n", n]) == 0
+            assert main(["search", "-o", str(out)]) == 0
+            places.append(
+                {tuple(p) for q in server.searches for p in q["intersects"]["coordinates"]}
+            )
+            server.searches.clear()
+            assert main(["search", "-o", str(out)]) == 0
+            assert not server.searches, "nothing is asked twice"
+    assert len(places[0]) == 4
+    assert len(places[1]) == 2
+    assert not places[0] & places[1]
