@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from s1s2 import tables
@@ -20,8 +21,10 @@ from s1s2.items import ItemRefused, deduplicate, scene_from_item
 from s1s2.scene import Scene
 from s1s2.search import Query, SearchSpec, Source, open_source
 
-_SLICE = timedelta(days=16)
-_PLACES_A_QUERY = 50
+# A query should stay far from a server's time limit and give about a page of items: sixteen places
+# of one neighbourhood for sixteen days, fewer places for longer.
+_SQUARE_DEGREES, _SQUARES_AROUND = 10, 36
+_PLACES_A_QUERY, _SLICE_DAYS = 16, 16
 _OFFSET_WORDS = {
     "baseline": "removed by processing baseline (-1000 from 04.00 on)",
     "applied": "removed by the provider",
@@ -104,24 +107,27 @@ def summary(
 def queries(
     points: pd.DataFrame, spec: SearchSpec, sensor: Sensor, catalog: Catalog
 ) -> list[Query]:
-    """Group points into queries: by cell and time slice for an API, all at once on disk."""
-    places = points.sort_values("point")[["lon", "lat", "cell"]]
+    """Group points into queries: by neighbourhood and time for an API, all at once on disk."""
+    places = points.sort_values("point")[["lon", "lat"]]
     if catalog.items:
         every = tuple(zip(places["lon"], places["lat"], strict=True))
         return [Query(sensor, every, spec.begins, spec.ends)]
+    square = np.floor((places["lat"] + 90) / _SQUARE_DEGREES) * _SQUARES_AROUND
+    square += np.floor((places["lon"] + 180) / _SQUARE_DEGREES)
     found = []
-    for _, group in places.groupby("cell"):
+    for _, group in places.groupby(square):
         for start in range(0, len(group), _PLACES_A_QUERY):
             part = group.iloc[start : start + _PLACES_A_QUERY]
             some = tuple(zip(part["lon"], part["lat"], strict=True))
-            found += [Query(sensor, some, *times) for times in _slices(spec)]
+            days = _SLICE_DAYS * (_PLACES_A_QUERY // len(some))
+            found += [Query(sensor, some, *times) for times in _slices(spec, days)]
     return found
 
 
-def _slices(spec: SearchSpec) -> Iterator[tuple[datetime, datetime]]:
+def _slices(spec: SearchSpec, days: int) -> Iterator[tuple[datetime, datetime]]:
     begins = spec.begins
     while begins < spec.ends:
-        ends = min(begins + _SLICE, spec.ends)
+        ends = min(begins + timedelta(days=days), spec.ends)
         yield begins, ends
         begins = ends
 

@@ -184,6 +184,8 @@ def test_what_was_answered_is_not_asked_again(
     archive: Scenes, points: pd.DataFrame, tmp_path: Path
 ) -> None:
     """A search that broke off goes on with what is missing."""
+    far_away = points.assign(point=1, lon=points["lon"] + 40)
+    points = pd.concat([points, far_away], ignore_index=True)
     with StacServer(archive.items, page=100, faults=[200, 200, 400]).running() as server:
         toml = api_toml(tmp_path / "pc.toml", server.url)
         toml.write_text(toml.read_text().replace("in_flight = 4", "in_flight = 1"))
