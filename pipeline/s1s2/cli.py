@@ -8,11 +8,11 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from s1s2 import __version__
+from s1s2.arguments import USAGE, parser
 from s1s2.errors import ReadError, RecipeError, S1S2Error, redact
 
 if TYPE_CHECKING:
@@ -20,207 +20,31 @@ if TYPE_CHECKING:
     from s1s2.cluster import Cluster
     from s1s2.run import Run
 
-OK, USAGE, LATER, FEWER, DAMAGED, STOPPED = 0, 2, 3, 4, 5, 130
-
-_EPILOG = """\
-exit codes: 0 done · 2 wrong usage, recipe, catalog or file · 3 files cannot be read now, run again
-to go on · 4 fewer chips than wanted, what there is is kept · 5 verification failed
-
-first steps:
-  s1s2 build -n 100 --catalog planetary-computer -o corpora/first
-  s1s2 show corpora/first
-"""
+OK, LATER, FEWER, DAMAGED, STOPPED = 0, 3, 4, 5, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     try:
-        return int(arguments.run(arguments))
+        return _COMMANDS[arguments.command](arguments)
     except S1S2Error as error:
         if arguments.debug:
             print(redact(traceback.format_exc()), file=sys.stderr)
         print(f"s1s2: {error}", file=sys.stderr)
         return LATER if isinstance(error, ReadError) else USAGE
-    except KeyboardInterrupt:
-        print("s1s2: stopped; run the same command again to go on", file=sys.stderr)
-        return STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong with the arguments in one line, without the usage above it."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the line and exit."""
-        self.exit(USAGE, f"s1s2: {message}; see {self.prog} --help\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="s1s2",
-        allow_abbrev=False,
-        description="Build, prove and look at corpora of matched Sentinel-1 / Sentinel-2 pairs.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"s1s2 {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    command = _command(
-        commands, "build", "all stages, round by round, until N chips are there", _build
-    )
-    _add_what(command)
-    _add_out(command)
-    _add_cluster(command)
-    command = _command(commands, "sample", "draw land points: points.parquet", _sample)
-    _add_what(command)
-    _add_out(command)
-    command = _command(commands, "search", "find scenes over the points: scenes.parquet", _search)
-    _add_stage(command)
-    _add_part(command)
-    command = _command(commands, "match", "pair the scenes: matchups.parquet", _match)
-    _add_stage(command)
-    command = _command(
-        commands, "chip", "cut the chips: chips.zarr, chips.parquet, corpus.json", _chip
-    )
-    _add_stage(command)
-    _add_cluster(command)
-    _add_part(command)
-    command = _command(
-        commands, "plan", "say what a build will cost; asks and writes nothing", _plan
-    )
-    _add_what(command)
-    _add_cluster(command)
-    command = _command(commands, "recipe", "print the default recipe, commented", _recipe)
-    command = _command(commands, "verify", "prove every byte of a finished corpus", _verify)
-    command.add_argument("corpus", metavar="CORPUS", help="folder of a finished corpus")
-    command = _command(
-        commands, "show", "say what a corpus holds and draw some of its pairs", _show
-    )
-    command.add_argument("corpus", metavar="CORPUS", help="folder of a finished corpus")
-    command.add_argument(
-        "--chips", metavar="K[,K...]", help="which chips to draw (default: 6, evenly spread)"
-    )
-    command.add_argument(
-        "-o", "--out", metavar="PNG", help="where to draw them (default: CORPUS/pairs.png)"
-    )
-    return parser
-
-
-def _command(commands: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:  # noqa: ANN401
-    command: argparse.ArgumentParser = commands.add_parser(
-        name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
-    )
-    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    command.set_defaults(run=run)
-    return command
-
-
-def _add_what(command: argparse.ArgumentParser) -> None:
-    """Add the recipe and the few of its values that everyone changes; they override it."""
-    command.add_argument(
-        "recipe", nargs="?", metavar="RECIPE", help="a recipe's TOML (default: s1s2 recipe)"
-    )
-    command.add_argument(
-        "-n", type=_whole, metavar="N", help="chips wanted; more later lets a corpus grow"
-    )
-    command.add_argument(
-        "--catalog",
-        metavar="NAME|PATH",
-        help="a catalog's name, its TOML, or a file or folder of STAC items",
-    )
-    command.add_argument("--s1-catalog", metavar="NAME|PATH", help="another catalog for Sentinel-1")
-    command.add_argument("--seed", type=_whole, metavar="S", help="another seed, other points")
-    command.add_argument("--start", type=_day, metavar="DATE", help="first day, YYYY-MM-DD")
-    command.add_argument("--end", type=_day, metavar="DATE", help="last day, inclusive")
-    command.add_argument(
-        "--points", metavar="FILE", help="your own points: a vector file, or CSV with lon and lat"
-    )
-    command.add_argument(
-        "--chip-size", type=_whole, metavar="PX", help="side of a chip in 10 m pixels"
-    )
-    command.add_argument(
-        "--max-lag-hours", type=float, metavar="H", help="greatest time between the two scenes"
-    )
-    _add_hosts(command)
-
-
-def _add_stage(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "-o", "--out", required=True, metavar="OUT", help="the corpus' folder, begun by s1s2 sample"
-    )
-    _add_hosts(command)
-
-
-def _add_hosts(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--allow-host",
-        action="append",
-        default=[],
-        metavar="HOST",
-        help="a further host that pixels may be read from",
-    )
-
-
-def _add_out(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "-o", "--out", metavar="OUT", help="the corpus' folder (default: corpora/CATALOG-N)"
-    )
-
-
-def _add_cluster(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--workers",
-        type=_count,
-        default=1,
-        metavar="K",
-        help="processes on this machine (default: 1)",
-    )
-    command.add_argument(
-        "--scheduler",
-        default="",
-        metavar="ADDRESS",
-        help="join a dask cluster instead, as tcp://host:8786",
-    )
-    command.add_argument(
-        "--threads",
-        type=_count,
-        default=8,
-        metavar="T",
-        help="chips each process reads at once (default: 8)",
-    )
-
-
-def _add_part(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--part", default="1/1", metavar="I/N", help="do the I-th of N parts (job arrays; I from 1)"
-    )
-
-
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        msg = f"{text!r} is not a whole number"
-        raise argparse.ArgumentTypeError(msg) from None
-
-
-def _count(text: str) -> int:
-    if (value := _whole(text)) < 1:
-        msg = f"{text} is less than 1"
-        raise argparse.ArgumentTypeError(msg)
-    return value
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        msg = f"{text!r} is not a date as 2019-08-01"
-        raise argparse.ArgumentTypeError(msg) from None
+    except OSError as error:
+        if arguments.debug:
+            print(redact(traceback.format_exc()), file=sys.stderr)
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"s1s2: {redact(where + str(error.strerror or error))}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        print("s1s2: stopped; run the same command again to go on", file=sys.stderr)
+        return STOPPED
 
 
 def _say(line: str) -> None:
@@ -429,3 +253,16 @@ def _show(arguments: argparse.Namespace) -> int:
     save_pairs(corpus, pick(corpus, arguments.chips), target)
     _say(f"drawn   {target}")
     return OK
+
+
+_COMMANDS = {
+    "build": _build,
+    "sample": _sample,
+    "search": _search,
+    "match": _match,
+    "chip": _chip,
+    "plan": _plan,
+    "recipe": _recipe,
+    "verify": _verify,
+    "show": _show,
+}

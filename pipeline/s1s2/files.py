@@ -9,9 +9,9 @@ from s1s2.errors import StoreError
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: beside its place, flushed to disk, renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{token_hex(4)}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:
             file.write(content)
             file.flush()

@@ -14,6 +14,7 @@ from s1s2.files import write_bytes
 from s1s2.grid import GridSpec
 from s1s2.layout import FORMAT_VERSION, Folder, StoreSpec
 from s1s2.sample import SPLITS
+from s1s2.schemas import REFUSALS
 
 
 def finish(folder: Folder, spec: GridSpec, wanted: int, about: Mapping[str, Any]) -> store.Json:
@@ -58,9 +59,9 @@ def refusals_of(folder: Folder, found: Mapping[int, store.Json]) -> pd.DataFrame
     _, unmatched = tables.read_matchups(folder.matchups)
     first = unmatched[["point", "reason", "detail"]].assign(stage="match", s2_id=None, s1_id=None)
     rejected = [r | {"stage": "chip"} for receipt in found.values() for r in receipt["refused"]]
-    second = pd.DataFrame(rejected, columns=tables.REFUSALS.names)
+    second = pd.DataFrame(rejected, columns=REFUSALS.names)
     table = pd.concat([t for t in (first, second) if len(t)] or [second])
-    return table.sort_values(["point", "stage"], kind="stable")[list(tables.REFUSALS.names)]
+    return table.sort_values(["point", "stage"], kind="stable")[list(REFUSALS.names)]
 
 
 def statistics(found: Mapping[int, store.Json]) -> store.Json:
