@@ -175,7 +175,7 @@ class Scenes:
             "datetime": when,
             "platform": "SENTINEL-1A",
             "proj:epsg": epsg,
-            "start_datetime": when.replace("T", " ").replace("Z", ".220006+00:00"),
+            "start_datetime": f"{when[:17]}{slice_number:02d}.220006+00:00".replace("T", " "),
             "end_datetime": when.replace("T", " ").replace("Z", ".920006+00:00"),
             "sar:instrument_mode": "IW",
             "sar:polarizations": list(polarisations),

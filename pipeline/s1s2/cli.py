@@ -178,8 +178,12 @@ def _chip(arguments: argparse.Namespace) -> int:
     from s1s2 import stages  # noqa: PLC0415
 
     run = _begun(arguments)
-    reports = stages.cut_chips(run, _cluster(arguments), _part(arguments.part))
-    done = stages.finish(run, reports)
+    part = _part(arguments.part)
+    reports = stages.cut_chips(run, _cluster(arguments), part)
+    done = stages.finish(run, reports, alone=part.count == 1)
+    if done is None and all(r.filled for r in reports):
+        _say(f"chip    all shards are there, with gaps; next: s1s2 chip -o {run.folder.root}")
+        return OK
     if done is None:
         there = sum(r.filled for r in reports)
         _say(f"chip    part {arguments.part} done · {there:,} of {len(reports):,} shards are there")

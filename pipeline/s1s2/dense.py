@@ -1,8 +1,9 @@
 """Close the gaps that shards leave which ran out of points.
 
-Drawn points never run out, so a shard of them is always full in the end. One's own points are
-given: where too few of a shard's points make a chip, rows would be missing in the middle of the
-corpus. Here the chips move up, in order, and every shard but the last is full again.
+One's own points are given, and a region holds only so many: where too few of a shard's points make
+a chip, rows would be missing in the middle of the corpus. Here the chips move up, in order, and
+every shard but the last is full again. Its receipts say so (`dealt`): a shard's rows are then no
+longer those of its own points, and filling any of them again means filling all.
 """
 
 import shutil
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from s1s2 import layout, store
+from s1s2.errors import StoreError
 from s1s2.fill import sums
 from s1s2.grid import GridSpec
 from s1s2.layout import ArrayPlan, Folder
@@ -22,16 +24,33 @@ def has_gaps(found: Sequence[store.Json], per_shard: int) -> bool:
     return any(count < per_shard and any(counts[k + 1 :]) for k, count in enumerate(counts))
 
 
+def was_dealt(folder: Folder) -> bool:
+    """Say whether a corpus' chips were dealt out again."""
+    return any(receipt.get("dealt") for receipt in store.receipts(folder).values())
+
+
+def undo(folder: Folder) -> None:
+    """Drop all shards of a corpus whose chips were dealt out again, receipts first."""
+    shutil.rmtree(folder.receipts, ignore_errors=True)
+    shutil.rmtree(folder.zarr, ignore_errors=True)
+
+
 def close_gaps(folder: Folder, spec: GridSpec, per_shard: int, notes: store.Json) -> None:
     """Deal all chips out again, so that rows are consecutive; does nothing where they are.
 
     The new shards are written beside the old ones. Then the old receipts go, the pixels are
     exchanged, and the new receipts come last: killed in between, shards merely have to be filled
-    again. A receipt keeps what its shard tried and refused.
+    again. One process at a time may do this.
+
+    Raises:
+        StoreError: If a shard is damaged.
     """
     old = list(store.receipts(folder).values())
     if not has_gaps(old, per_shard):
         return
+    if problems := [line for receipt in old for line in store.damage(folder, receipt)]:
+        msg = f"{folder.root}: {problems[0]}; run the same command again to fill that shard again"
+        raise StoreError(msg)
     beside = Folder(folder.root / ".dense")
     shutil.rmtree(beside.root, ignore_errors=True)
     plans = layout.arrays(spec)
@@ -39,9 +58,8 @@ def close_gaps(folder: Folder, spec: GridSpec, per_shard: int, notes: store.Json
     store.create(beside, plans, len(rows), per_shard, notes)
     for shard, receipt in enumerate(old):
         part = rows[shard * per_shard : (shard + 1) * per_shard]
-        store.write_receipt(
-            beside, shard, receipt | _dealt(folder, beside, plans, shard, part, per_shard)
-        )
+        dealt = _dealt(folder, beside, plans, shard, part, per_shard)
+        store.write_receipt(beside, shard, receipt | dealt | {"dealt": True})
     shutil.rmtree(folder.receipts)
     shutil.rmtree(folder.zarr)
     beside.zarr.rename(folder.zarr)

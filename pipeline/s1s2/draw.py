@@ -1,6 +1,7 @@
 """Where points come from: the land mask, a region of one's own, or one's own points."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import shapely
 from numpy.typing import NDArray
 
 from s1s2 import places, sample
+from s1s2.grid import GridSpec
 from s1s2.land import land_mask
 from s1s2.sample import Accept, SampleSpec
 
@@ -17,10 +19,12 @@ Bounds = tuple[float, float, float, float]
 _EARTH = (-180.0, -90.0, 180.0, 90.0)
 
 
-def draw(
+def draw(  # noqa: PLR0913  # what, how large, which, for whom
     spec: SampleSpec,
+    grid: GridSpec,
     seed: int,
     slots: Mapping[int, int],
+    *,
     per_shard: int,
     more: Mapping[int, int] | None = None,
 ) -> pd.DataFrame:
@@ -28,6 +32,7 @@ def draw(
 
     Args:
         spec: Where points may lie.
+        grid: The size of a chip; large ones keep drawn points further apart.
         seed: The recipe's seed.
         slots: Chips wanted in each shard.
         per_shard: Chips a full shard holds.
@@ -38,6 +43,7 @@ def draw(
     """
     if spec.points:
         return sample.share_points(places.read_places(Path(spec.points)), slots, spec)
+    spec = replace(spec, spacing_km=max(spec.spacing_km, grid.clearance_km))
     least = more or {}
     wanted = {k: max(least.get(k, 0), sample.wanted_points(n, spec)) for k, n in slots.items()}
     accept, bounds = _acceptable(spec)

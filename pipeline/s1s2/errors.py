@@ -7,8 +7,9 @@ prints it as one line; nothing signed survives in it.
 import re
 
 _SECRET = re.compile(
-    r"(?i)\b(sig|se|sp|spr|st|sv|sr|skoid|sktid|skt|ske|sks|skv|x-amz-[a-z-]+|token|credential|"
-    r"access_token|subscription-key|sas)=[^&\s'\"<>]+"
+    r"(?i)\b(sig|se|sp|spr|st|sv|sr|skoid|sktid|skt|ske|sks|skv|(?:x-amz|x-goog)-[a-z-]+|signature|"
+    r"awsaccesskeyid|googleaccessid|token|credential|access_token|api_?key|subscription-key|sas)"
+    r"=[^&\s'\"<>]+"
 )
 
 
@@ -20,6 +21,21 @@ def redact(text: str) -> str:
         'https://a.blob.core.windows.net/c/B04.tif?se=***&sig=*** not found'
     """
     return _SECRET.sub(lambda match: f"{match[1]}=***", text)
+
+
+def unsigned(href: str) -> str:
+    """Return an href without its query, if that holds a signature or a token.
+
+    Items saved by somebody who signed them carry tokens that are secret and soon expire.
+
+    Examples:
+        >>> unsigned("https://a.blob.core.windows.net/c/B04.tif?se=2026-01-01&sig=abc%3D")
+        'https://a.blob.core.windows.net/c/B04.tif'
+        >>> unsigned("https://a.example/B04.tif?version=2")
+        'https://a.example/B04.tif?version=2'
+    """
+    path, _, query = href.partition("?")
+    return path if _SECRET.search(query) else href
 
 
 class S1S2Error(Exception):

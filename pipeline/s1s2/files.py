@@ -1,6 +1,7 @@
 """How a file is written: whole or not at all."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 
@@ -18,6 +19,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
         msg = f"{path}: cannot be written ({error.strerror}); nothing was changed there"
         raise StoreError(msg) from error

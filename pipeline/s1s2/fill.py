@@ -106,7 +106,7 @@ def _offset(scene: Scene, catalog: Catalog) -> int:
 
 def is_filled(task: ShardTask, receipt: store.Json | None) -> bool:
     """Say whether a shard needs nothing more: it is full, or all its points were tried."""
-    if receipt is None:
+    if receipt is None or not store.is_there(task.folder, receipt):
         return False
     return len(receipt["rows"]) >= task.slots or len(receipt["tried"]) >= task.n_places
 

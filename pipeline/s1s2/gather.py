@@ -170,13 +170,15 @@ def gather(  # noqa: PLR0913  # what is asked, of whom, where to, and how
         _ask(mine, sensor, catalog, tick)
     if not all(f.exists() for f in files):
         return None
-    scenes = [s for f in files for s in tables.read_scenes(f)]
+    scenes: dict[tuple[str, str], Scene] = {}
     refused: Counter[str] = Counter()
     for file in files:
+        # queries overlap: keep each scene once while reading
+        scenes.update({(s.catalog, s.id): s for s in tables.read_scenes(file)})
         for key, value in tables.notes_of(file).items():
             if key.startswith("refused:"):
                 refused[key.removeprefix("refused:")] += int(value)
-    return deduplicate(scenes), refused
+    return deduplicate(scenes.values()), refused
 
 
 def _key(query: Query, catalog: Catalog) -> str:

@@ -48,6 +48,11 @@ class GridSpec:
         return self.size_px * GSD_M
 
     @property
+    def clearance_km(self) -> float:
+        """Least distance of two points whose chips, however turned and snapped, cannot overlap."""
+        return (self.size_m * 2**0.5 + 2 * LATTICE_M) / 1000
+
+    @property
     def coverage_m(self) -> int:
         """Side in metres of the whole 60 m pixels that a chip touches (2,580 for 256 px)."""
         return ceil(self.size_m / LATTICE_M) * LATTICE_M

@@ -16,12 +16,15 @@ from shapely.geometry.base import BaseGeometry
 
 from s1s2.bands import Band, Sensor
 from s1s2.catalog import Catalog, Product
-from s1s2.errors import ContractError
+from s1s2.errors import ContractError, unsigned
 from s1s2.scene import Scene, continuous
 
 Item = Mapping[str, Any]
 
 _LONGEST_ID = 256
+_UTM_BLOCKS, _LAST_ZONE = (326, 327), 60  # EPSG's codes of the WGS 84 UTM zones, north and south
+_MOST_ORBITS = 1000
+_SAME_STRIP_S = 30.0
 _SENSED = re.compile(r"_S(\d{8}T\d{6})(?:_|$)")
 _BASELINE = re.compile(r"^\d{2}\.\d{2}$")
 _DATATAKE = re.compile(r"_N\d{2}\.\d{2}$")
@@ -55,7 +58,10 @@ def scene_from_item(item: Item, catalog: Catalog, sensor: Sensor) -> Scene:
         return _parse(item, catalog.name, product, sensor)
     except ItemRefused:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError) as error:
+    except (
+        *(LookupError, TypeError, ValueError, AttributeError, OverflowError),
+        shapely.errors.ShapelyError,
+    ) as error:
         msg = f"{_id_for_show(item)}: not a readable STAC item ({type(error).__name__}: {error})"
         raise ItemRefused(msg, "bad_item") from error
 
@@ -67,7 +73,9 @@ def _parse(item: Item, catalog: str, product: Product, sensor: Sensor) -> Scene:
         msg = f"{identity}: collection {item.get('collection')!r}, expected {product.collection!r}"
         raise ItemRefused(msg, "other_collection")
     assets = _assets(item, product)
-    hrefs = {band: str(asset["href"]) for band, asset in assets.items() if asset.get("href")}
+    hrefs = {
+        band: unsigned(str(asset["href"])) for band, asset in assets.items() if asset.get("href")
+    }
     if not hrefs:
         keys = ", ".join(product.assets.values())
         msg = f"{identity}: none of the assets {keys}"
@@ -120,7 +128,7 @@ def _epsg(item: Item, assets: Iterable[Item], identity: str) -> int:
     """Find the UTM zone: `proj:epsg` or `proj:code`, on the item or on an asset of ours."""
     for holder in (item["properties"], *assets):
         code = holder.get("proj:epsg") or str(holder.get("proj:code") or "").removeprefix("EPSG:")
-        if code and 32601 <= int(code) <= 32760:  # noqa: PLR2004  # EPSG's block of WGS 84 UTM zones
+        if code and int(code) // 100 in _UTM_BLOCKS and 1 <= int(code) % 100 <= _LAST_ZONE:
             return int(code)
     msg = f"{identity}: no UTM zone in proj:epsg or proj:code"
     raise ItemRefused(msg, "not_utm")
@@ -231,24 +239,36 @@ def parse_time(text: object) -> datetime:
 
 
 def _maybe_int(value: object) -> int | None:
-    return None if value is None else int(str(value))
+    number = None if value is None else int(str(value))
+    if number is not None and not 0 <= number < _MOST_ORBITS:
+        msg = f"relative orbit {number}"
+        raise ValueError(msg)
+    return number
 
 
 def deduplicate(scenes: Iterable[Scene]) -> list[Scene]:
     """Keep one version of every recording, sorted by sensor and id.
 
     The same recording reaches a catalog again when it is reprocessed: with a new id, a higher
-    baseline, a newer generation time. Tiles split over two datastrips are two recordings.
+    baseline, a newer generation time, its datastrip starting a second earlier or later. Of a tile
+    split over two datastrips both are kept: they start minutes apart.
     """
-    best: dict[tuple[object, ...], Scene] = {}
-    for scene in scenes:
-        key = (
-            scene.sensor,
-            scene.catalog,
-            scene.acquisition,
-            scene.tile or scene.id,
-            scene.sensed_at if scene.sensor is Sensor.S2 else scene.id,
-        )
-        if key not in best or (scene.version, scene.id) > (best[key].version, best[key].id):
-            best[key] = scene
-    return sorted(best.values(), key=lambda s: (s.sensor, s.id, s.catalog))
+    best: list[Scene] = []
+    for scene in sorted(scenes, key=lambda s: (*_recording(s), s.sensed_at, s.version, s.id)):
+        last = best[-1] if best else None
+        if last is None or not _same_recording(last, scene):
+            best.append(scene)
+        elif (scene.version, scene.id) > (last.version, last.id):
+            best[-1] = scene
+    return sorted(best, key=lambda s: (s.sensor, s.id, s.catalog))
+
+
+def _recording(scene: Scene) -> tuple[str, str, str, str]:
+    # a scene without a tile stands for itself; of radar, the start to the second names the slice
+    tile = "" if scene.sensor is Sensor.S1 else scene.tile or scene.id
+    return scene.sensor, scene.catalog, scene.acquisition, tile
+
+
+def _same_recording(one: Scene, other: Scene) -> bool:
+    apart = abs((other.sensed_at - one.sensed_at).total_seconds())
+    return _recording(one) == _recording(other) and apart <= _SAME_STRIP_S

@@ -29,6 +29,7 @@ def finish(folder: Folder, spec: GridSpec, wanted: int, about: Mapping[str, Any]
     Returns:
         The content of `corpus.json`.
     """
+    store.sweep(folder)
     found = store.receipts(folder)
     rows = [row for receipt in found.values() for row in receipt["rows"]]
     identity = store.corpus_id(found)

@@ -252,7 +252,7 @@ class _Arrays:
     def read(self, chip: int) -> Stored:
         if self._group is None:
             self._group = store.open_pixels(self._folder)
-        return store.read_chip(self._group, IMAGES, chip)
+        return store.read_chip(self._folder, self._group, IMAGES, chip)
 
 
 def assemble(

@@ -24,7 +24,7 @@ def read_places(path: Path) -> pd.DataFrame:
         raise RecipeError(msg)
     try:
         places = _places_csv(path) if path.suffix.lower() == ".csv" else _places_vector(path)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, LookupError, AttributeError, RuntimeError) as error:
         if isinstance(error, RecipeError):
             raise
         msg = f"points file {path}: cannot be read ({error})"

@@ -7,10 +7,12 @@ read any file of this machine, through a VRT that calls itself .tif (OSGeo/gdal#
 
 import os
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
+from itertools import count
+from typing import Any, Protocol, TypeVar
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import numpy as np
 import rasterio
@@ -23,10 +25,12 @@ from rasterio.windows import Window, from_bounds
 
 from s1s2.bands import RADAR, Band
 from s1s2.catalog import Catalog
-from s1s2.errors import CatalogError, ContractError, ReadError
+from s1s2.errors import ContractError, ReadError
 from s1s2.radiometry import valid_power
 from s1s2.scene import Scene
 from s1s2.sign import signer_for
+
+T = TypeVar("T")
 
 GDAL_SETTINGS: dict[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -46,10 +50,16 @@ _HALO_PX = 16
 _LARGEST_BLOCK = 64 << 20
 _ALIGNED = 1e-6
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
-_MISSING = re.compile(r"No such file|response code: 404|does not exist", re.IGNORECASE)
-_UNREACHABLE = re.compile(
-    r"response code: (?:40[138]|429|5\d\d)|CURL error|timed out|resolve|connect", re.IGNORECASE
-)
+_MISSING = re.compile(r"response code: (?:404|410)")
+_MISSING_HERE = re.compile(r"No such file|does not exist")
+_UNDECODABLE = re.compile(r"decod|inflate|corrupt|IReadBlock", re.IGNORECASE)
+_UNDELIVERED = re.compile(r"got \d+ bytes, expected \d+|Read error|response code|CURL|timed out")
+"""What libtiff and curl say when bytes did not come: no proof against a remote file."""
+_CODE = re.compile(r"HTTP response code: \d+|CURL error: [A-Za-z ]+")
+_TRIES = count(1)
+_WAITS_S = (0.5, 2.0)
+"""Pauses before a remote file is opened again."""
+_HOST = re.compile(r"[A-Za-z0-9.-]+(?::\d+)?|\[[0-9A-Fa-f:]+\](?::\d+)?")
 
 
 @dataclass(frozen=True)
@@ -92,8 +102,7 @@ class RasterioReader:
             ReadError: If the file cannot be opened.
             ContractError: If it is not the GeoTIFF its band promises.
         """
-        with rasterio.Env(**GDAL_SETTINGS), _Open(self._catalogs, scene, band) as file:
-            return _geobox(file)
+        return self._opened(scene, band, _geobox)
 
     def read(self, scene: Scene, band: Band, geobox: GeoBox) -> Pixels:
         """Return one band on a grid of its own pixel spacing.
@@ -106,23 +115,46 @@ class RasterioReader:
             ContractError: If it is not the GeoTIFF its band promises, or an optical band that does
                 not share the grid's lattice.
         """
-        with rasterio.Env(**GDAL_SETTINGS), _Open(self._catalogs, scene, band) as file:
+
+        def pixels(file: DatasetReader) -> Pixels:
             own = _geobox(file)
             window = _window_of(own, geobox)
+            if window is not None:
+                return _read_window(file, window, band)
+            if band in RADAR:
+                return _warp(file, own, geobox)
+            raise ContractError(_off_lattice(scene, band, own, geobox))
+
+        return self._opened(scene, band, pixels)
+
+    def _opened(self, scene: Scene, band: Band, work: Callable[[DatasetReader], T]) -> T:
+        """Open a band's file and work on it; what did not come over the network is tried again.
+
+        GDAL remembers failures by URL for as long as the process lives, so every further try opens
+        the file under another name: a fragment, which is never sent.
+        """
+        catalog = self._catalogs[scene.catalog]
+        href = admit(scene.hrefs[band], catalog)
+        remote = urlsplit(href).scheme in ("http", "https")
+        sign = signer_for(catalog.signing)
+        for attempt, wait in enumerate((*_WAITS_S, None) if remote else (None,)):
             try:
-                if window is not None:
-                    return _read_window(file, window, band)
-                if band in RADAR:
-                    return _warp(file, own, geobox)
+                with (
+                    rasterio.Env(**GDAL_SETTINGS),
+                    rasterio.open(_named(sign(href), attempt), driver="GTiff") as file,
+                ):
+                    _check_header(file, scene, band)
+                    return work(file)
             except RasterioError as error:
-                raise _read_error(scene, band, error) from None
-        msg = (
-            f"scene {scene.id} band {band}: its pixels start at {own.affine.c:g}, "
-            f"{own.affine.f:g} in {own.crs}, off the lattice of the chip at "
-            f"{geobox.affine.c:g}, {geobox.affine.f:g} in {geobox.crs}; expected one lattice for "
-            "all bands of a scene"
-        )
-        raise ContractError(msg)
+                problem = _read_error(scene, band, error, remote=remote)
+            if (
+                wait is None
+                or isinstance(problem, ContractError)
+                or problem.reason != "unreachable"
+            ):
+                raise problem
+            time.sleep(wait)
+        raise AssertionError  # the last attempt returns or raises
 
 
 def admit(href: str, catalog: Catalog) -> str:
@@ -133,63 +165,63 @@ def admit(href: str, catalog: Catalog) -> str:
         catalog: Whose hosts and folders decide.
 
     Raises:
-        CatalogError: If its scheme, host or folder is not among those the catalog allows.
+        ContractError: If its scheme, host or folder is not among those the catalog allows.
     """
-    if not href.isprintable():
-        msg = f"catalog {catalog.name}: href {href[:80]!r} refused: control characters"
-        raise CatalogError(msg)
-    parts = urlsplit(href)
-    if parts.scheme in ("http", "https"):
-        host = parts.hostname or ""
-        secure = parts.scheme == "https" or host in _LOOPBACK
-        if secure and not parts.username and catalog.allows_host(parts.netloc):
-            return href
-        allowed = ", ".join(catalog.hosts) or "none"
-        msg = (
-            f"catalog {catalog.name}: href on host {parts.netloc or '?'} ({parts.scheme}) refused; "
-            f"allowed hosts, over https: {allowed}. Name a host you trust with --allow-host"
-        )
-        raise CatalogError(msg)
-    if parts.scheme in ("", "file"):
-        path = os.path.realpath(unquote(parts.path) if parts.scheme == "file" else href)
-        roots = [os.path.realpath(folder) for folder in catalog.folders]
-        if any(os.path.commonpath([path, root]) == root for root in roots):
-            return path
-        msg = (
-            f"catalog {catalog.name}: local href {href[:200]} refused; allowed folders: "
-            f"{', '.join(catalog.folders) or 'none'}"
-        )
-        raise CatalogError(msg)
-    msg = f"catalog {catalog.name}: href {href[:200]} refused: scheme {parts.scheme} is not read"
-    raise CatalogError(msg)
+    try:
+        if not href.isprintable():
+            msg = "control characters"
+        else:
+            parts = urlsplit(href)
+            if parts.scheme in ("http", "https"):
+                return _admit_remote(href, parts, catalog)
+            if parts.scheme in ("", "file"):
+                return _admit_local(href, parts, catalog)
+            msg = f"scheme {parts.scheme} is not read"
+    except ValueError as error:
+        msg = f"{error}"
+    msg = f"catalog {catalog.name}: href {href[:200]!r} refused: {msg}"
+    raise ContractError(msg)
 
 
-class _Open:
-    """Opens one band's file and checks its header; every error names scene and band, unsigned."""
+def _admit_remote(href: str, parts: SplitResult, catalog: Catalog) -> str:
+    host = parts.hostname or ""
+    secure = parts.scheme == "https" or host in _LOOPBACK
+    if secure and _HOST.fullmatch(parts.netloc) and catalog.allows_host(parts.netloc):
+        return href
+    allowed = ", ".join(catalog.hosts) or "none"
+    msg = (
+        f"host {host or '?'} ({parts.scheme}); allowed hosts, over https: {allowed}; name a "
+        "host you trust with --allow-host"
+    )
+    raise ValueError(msg)
 
-    def __init__(self, catalogs: Mapping[str, Catalog], scene: Scene, band: Band) -> None:
-        self._catalogs, self._scene, self._band = catalogs, scene, band
-        self._file: DatasetReader | None = None
 
-    def __enter__(self) -> DatasetReader:
-        scene, band = self._scene, self._band
-        catalog = self._catalogs[scene.catalog]
-        href = admit(scene.hrefs[band], catalog)
-        sign = signer_for(catalog.signing)
-        try:
-            self._file = rasterio.open(sign(href), driver="GTiff")
-        except RasterioError as error:
-            raise _read_error(scene, band, error) from None
-        try:
-            _check_header(self._file, scene, band)
-        except ContractError:
-            self._file.close()
-            raise
-        return self._file
+def _admit_local(href: str, parts: SplitResult, catalog: Catalog) -> str:
+    path = os.path.realpath(unquote(parts.path) if parts.scheme == "file" else href)
+    roots = [os.path.realpath(folder) for folder in catalog.folders]
+    if any(os.path.commonpath([path, root]) == root for root in roots):
+        return path
+    msg = f"a local file outside the allowed folders: {', '.join(catalog.folders) or 'none'}"
+    raise ValueError(msg)
 
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
+
+def _named(url: str, attempt: int) -> str:
+    """Return a name for a remote file; later attempts get names that GDAL has no memory of.
+
+    Spelled out for GDAL, since rasterio drops fragments from URLs it translates itself.
+    """
+    if urlsplit(url).scheme not in ("http", "https"):
+        return url
+    fragment = f"{'' if '?' in url else '?'}#{next(_TRIES)}" if attempt else ""
+    return f"/vsicurl/{url}{fragment}"
+
+
+def _off_lattice(scene: Scene, band: Band, own: GeoBox, geobox: GeoBox) -> str:
+    return (
+        f"scene {scene.id} band {band}: its pixels start at {own.affine.c:g}, {own.affine.f:g} in "
+        f"{own.crs}, off the lattice of the chip at {geobox.affine.c:g}, {geobox.affine.f:g} in "
+        f"{geobox.crs}; expected one lattice for all bands of a scene"
+    )
 
 
 def _check_header(file: DatasetReader, scene: Scene, band: Band) -> None:
@@ -278,17 +310,31 @@ def _warp(file: DatasetReader, own: GeoBox, geobox: GeoBox) -> Pixels:
     return Pixels(target, valid_power(target), warped=True)
 
 
-def _read_error(scene: Scene, band: Band, error: RasterioError) -> ReadError | ContractError:
+def _read_error(
+    scene: Scene, band: Band, error: RasterioError, *, remote: bool
+) -> ReadError | ContractError:
     """Say in our own words what GDAL said, so that no signed URL travels on."""
-    text = " ".join(f"{error} {error.__cause__ or ''}".split())
+    text = _chain(error)
     where = f"scene {scene.id} band {band}"
     if "not recognized as being in a supported file format" in text:
         return ContractError(f"{where}: not a GeoTIFF; assets are opened as nothing else")
-    if _MISSING.search(text):
+    if (_MISSING if remote else _MISSING_HERE).search(text):
         return ReadError(f"{where}: the file does not exist", "asset_missing")
-    if _UNREACHABLE.search(text):
-        found = _UNREACHABLE.search(text)
-        return ReadError(
-            f"{where}: cannot be read now ({found[0] if found else ''})", "unreachable"
-        )
-    return ReadError(f"{where}: cannot be decoded", "asset_corrupt")
+    if not remote or (_UNDECODABLE.search(text) and not _UNDELIVERED.search(text)):
+        return ReadError(f"{where}: cannot be decoded", "asset_corrupt")
+    code = _CODE.search(text)
+    return ReadError(
+        f"{where}: cannot be read now{f' ({code[0]})' if code else ''}; run again to go on, or "
+        "name the scene under exclude in [match] if it never can",
+        "unreachable",
+    )
+
+
+def _chain(error: BaseException) -> str:
+    """Return the texts of an error and of all that led to it."""
+    texts: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        texts.append(str(cause))
+        cause = cause.__cause__ or cause.__context__
+    return " ".join(" ".join(texts).split())

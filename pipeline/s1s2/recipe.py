@@ -66,8 +66,9 @@ def read_recipe(path: str | Path | None, changes: Mapping[str, Any]) -> Recipe:
     where = str(path or "the default recipe")
     document = _toml(Path(path), "recipe") if path else {}
     for key in ("points", "within"):
-        value = document.get("sample", {}).get(key) if path else None
-        if value:
+        section = document.get("sample") if path else None
+        value = section.get(key) if isinstance(section, dict) else None
+        if value and isinstance(value, str):
             document["sample"][key] = str((Path(path).parent / value).resolve())  # type: ignore[arg-type]
     for key, value in changes.items():
         if value is not None:
@@ -86,7 +87,8 @@ def _set(document: dict[str, Any], dotted: str, value: object) -> None:
     *sections, key = dotted.split(".")
     for section in sections:
         document = document.setdefault(section, {})
-    document[key] = value
+    if isinstance(document, dict):  # what else it may be is refused with the rest of the recipe
+        document[key] = value
 
 
 def _toml(path: Path, what: str) -> dict[str, Any]:
@@ -233,7 +235,7 @@ def load_catalog(name: str, allow_hosts: tuple[str, ...] = ()) -> Catalog:
 
 def _described(path: Path) -> Catalog:
     document = {"name": path.stem, **_toml(path, "catalog")}
-    if document.get("items"):
+    if isinstance(document.get("items"), str) and document["items"]:
         items = (path.parent / document["items"]).resolve()
         if not items.exists():
             msg = f"catalog {path}: items {items}: there is no such file or folder"

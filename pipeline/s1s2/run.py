@@ -1,5 +1,7 @@
 """One corpus being built: where, what, from whom, how many; and whether that may be."""
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +16,8 @@ from s1s2.layout import Folder
 from s1s2.recipe import Recipe
 
 Say = Callable[[str], None]
+SOURCES = "s1s2:sources"
+"""Note in the points table of what a corpus was begun with."""
 
 
 def _silent(_: str) -> None:
@@ -81,6 +85,7 @@ def open_run(
     begun = begun_with(folder)
     n = chips_wanted(wanted, begun or None if n is None else n)
     run = Run(folder, wanted, recipe.catalogs_of(wanted, allow_hosts), n, say)
+    _check_sources(run)
     if n < begun:
         msg = f"{out} was begun with N = {begun}, asked for {n}: a corpus grows but never shrinks"
         raise RecipeError(msg)
@@ -90,6 +95,31 @@ def open_run(
         )
         raise RecipeError(msg)
     return run
+
+
+def sources(run: Run) -> dict[str, str]:
+    """Return what the files behind a recipe hold, by hash: own points, region, both catalogs."""
+    files = {"points": run.recipe.sample.points, "within": run.recipe.sample.within}
+    found = {
+        f"sample.{key}": hashlib.sha256(Path(name).read_bytes()).hexdigest()
+        for key, name in files.items()
+        if name and Path(name).is_file()
+    }
+    keys = {f"{s}_catalog": c.search_key.encode() for s, c in run.catalogs.items()}
+    return found | {key: hashlib.sha256(text).hexdigest() for key, text in keys.items()}
+
+
+def _check_sources(run: Run) -> None:
+    """Refuse to go on with a corpus whose points, region or catalog have changed since."""
+    before = json.loads(tables.notes_of(run.folder.points).get(SOURCES, "{}"))
+    now = sources(run)
+    changed = [key for key, value in before.items() if now.get(key, value) != value]
+    if changed:
+        msg = (
+            f"{run.folder.root} was begun with other content of {', '.join(changed)}; put back "
+            "what it was, or build into another folder"
+        )
+        raise RecipeError(msg)
 
 
 def _check_folder(folder: Folder, wanted: Recipe) -> None:

@@ -27,6 +27,7 @@ _CHUNK = 1 << 20
 _MOST_DRAWS = 1 << 28
 _CELL_DEGREES = 2.5
 _PERCENT = 100
+_MOST_RESERVE, _MOST_SPACING_KM = 1000, 2000
 SPLITS = ("train", "val", "test")
 
 
@@ -55,8 +56,11 @@ class SampleSpec:
         if not -90 <= self.south < self.north <= 90:  # noqa: PLR2004  # the poles
             msg = f"south {self.south} and north {self.north}: expected -90 <= south < north <= 90"
             raise RecipeError(msg)
-        if self.reserve < 1 or self.spacing_km < 0:
-            msg = f"reserve {self.reserve} must be >= 1 and spacing_km {self.spacing_km} >= 0"
+        if not (1 <= self.reserve <= _MOST_RESERVE and 0 <= self.spacing_km <= _MOST_SPACING_KM):
+            msg = (
+                f"reserve {self.reserve} must be 1 to {_MOST_RESERVE} and spacing_km "
+                f"{self.spacing_km} 0 to {_MOST_SPACING_KM}"
+            )
             raise RecipeError(msg)
         held_out = self.val_percent + self.test_percent
         if min(self.val_percent, self.test_percent) < 0 or held_out > _PERCENT:

@@ -1,6 +1,7 @@
 """STAC in, items out, through one interface: an API, or items on disk. pystac-client's door."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -18,6 +19,7 @@ from pystac_client import Client
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
 from urllib3 import Retry
 
 from s1s2.bands import Sensor
@@ -29,7 +31,17 @@ from s1s2.scene import continuous
 _PAGE = 250
 _MOST_PAGES = 1000
 _TIMEOUT_S = (10, 60)
-_LON_WRAP = 176.0
+_REACH_DEGREES = 6.0
+"""A footprint reaches no further than this from its middle, along the equator."""
+_MARGIN = timedelta(hours=1)
+"""An item may state its datatake's start, up to a quarter of an hour before the tile is sensed."""
+
+
+_MALFORMED = (
+    *(LookupError, TypeError, ValueError, AttributeError, OverflowError),
+    shapely.errors.ShapelyError,
+)
+"""What a malformed item raises; it is passed on, to be refused with a reason."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,9 @@ class SearchSpec:
     """Last day, inclusive to its last second."""
 
     def __post_init__(self) -> None:
+        if self.end.year > date.max.year - 1:
+            msg = f"end {self.end}: expected a day that has a next one"
+            raise RecipeError(msg)
         if self.end < self.start:
             msg = f"end {self.end} lies before start {self.start}: expected start <= end"
             raise RecipeError(msg)
@@ -123,7 +138,7 @@ class ApiSource:
         turned = tuple(
             (lon - 360 if lon > 0 else lon + 360, lat)
             for lon, lat in query.places
-            if abs(lon) > _LON_WRAP
+            if abs(lon) > 180 - _REACH_DEGREES / max(math.cos(math.radians(lat)), 0.03)
         )
         if turned:
             yield from self._pages(query, turned)
@@ -133,7 +148,7 @@ class ApiSource:
         search = self._client.search(
             collections=[require(self._catalog, query.sensor).collection],
             intersects={"type": "MultiPoint", "coordinates": [list(p) for p in places]},
-            datetime=(query.begins, query.ends - timedelta(milliseconds=1)),
+            datetime=(query.begins - _MARGIN, query.ends),
             limit=_PAGE,
         )
         try:
@@ -180,6 +195,8 @@ class ItemsSource:
         self._tables = [p for p in _files(root) if p.suffix in (".parquet", ".geoparquet")]
         documents = [p for p in _files(root) if p not in self._tables]
         self._items = [i for path in documents for i in _read_json(path, catalog)]
+        self._footprints = np.empty(len(self._items), dtype=object)
+        self._footprints[:] = [_footprint(item) for item in self._items]
         if not self._items and not self._tables:
             msg = (
                 f"catalog {catalog.name}: {root} holds no STAC items ({', '.join(ITEMS_SUFFIXES)})"
@@ -190,8 +207,11 @@ class ItemsSource:
         """Filter by collection, time and place; a malformed item is passed on, to be refused."""
         collection = require(self._catalog, query.sensor).collection
         places = _Places(query.places)
-        for item in self._items:
-            if item.get("collection") == collection and _may_hold(item, query, places):
+        hit = places.hit(self._footprints)
+        for item, near, footprint in zip(self._items, hit, self._footprints, strict=True):
+            if item.get("collection") != collection or not _in_time(item, query):
+                continue
+            if near or footprint is None:
                 yield item
         for path in self._tables:
             yield from _table_items(path, collection, query, places, self._catalog)
@@ -202,14 +222,33 @@ class _Places:
 
     def __init__(self, places: tuple[tuple[float, float], ...]) -> None:
         lon, lat = np.array(places, dtype=float).reshape(-1, 2).T
-        self._points = shapely.points(np.concatenate([lon, lon + 360, lon - 360]), np.tile(lat, 3))
+        turned = np.concatenate([lon, lon + 360, lon - 360])
+        self._tree = shapely.STRtree(shapely.points(turned, np.tile(lat, 3)))
 
     def hit(self, footprints: NDArray[np.object_]) -> NDArray[np.bool_]:
-        tree = shapely.STRtree(self._points)
-        rows = tree.query(footprints, predicate="intersects")[0]
+        """Say which footprints hold a place; None holds none."""
+        rows = self._tree.query(footprints, predicate="intersects")[0]
         found = np.zeros(len(footprints), dtype=bool)
         found[np.unique(rows)] = True
         return found
+
+
+def _footprint(item: Item) -> BaseGeometry | None:
+    """Return an item's footprint, or None where it has none that can be read."""
+    try:
+        return continuous(shape(item["geometry"]))
+    except _MALFORMED:
+        return None
+
+
+def _in_time(item: Item, query: Query) -> bool:
+    """Say whether an item may lie in a query's time; one without a readable time may."""
+    try:
+        properties = item["properties"]
+        when = parse_time(properties.get("datetime") or properties["start_datetime"])
+        return query.begins - _MARGIN <= when < query.ends + _MARGIN
+    except _MALFORMED:
+        return True
 
 
 def _files(root: Path) -> list[Path]:
@@ -254,19 +293,6 @@ def _is_relative(href: object) -> bool:
     return isinstance(href, str) and "://" not in href and not href.startswith("/")
 
 
-def _may_hold(item: Item, query: Query, places: _Places) -> bool:
-    try:
-        properties = item["properties"]
-        when = properties.get("datetime") or properties["start_datetime"]
-        margin = timedelta(hours=1)  # a Sentinel-2 item may state its datatake's start
-        if not query.begins - margin <= parse_time(when) < query.ends + margin:
-            return False
-        footprint = continuous(shape(item["geometry"]))
-        return bool(places.hit(np.array([footprint], dtype=object))[0])
-    except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError):
-        return True
-
-
 def _table_items(
     path: Path, collection: str, query: Query, places: _Places, catalog: Catalog
 ) -> Iterator[Item]:
@@ -292,8 +318,7 @@ def _filter(schema: pa.Schema, collection: str, query: Query) -> pads.Expression
     wanted = pc.field("collection") == collection
     if "datetime" in schema.names and pa.types.is_timestamp(schema.field("datetime").type):
         kind = schema.field("datetime").type
-        margin = timedelta(hours=1)
-        begins = pa.scalar(query.begins - margin).cast(kind)
-        ends = pa.scalar(query.ends + margin).cast(kind)
+        begins = pa.scalar(query.begins - _MARGIN).cast(kind)
+        ends = pa.scalar(query.ends + _MARGIN).cast(kind)
         wanted &= (pc.field("datetime") >= begins) & (pc.field("datetime") < ends)
     return wanted

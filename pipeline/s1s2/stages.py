@@ -23,8 +23,9 @@ from s1s2.errors import StoreError
 from s1s2.estimate import Estimate, estimate
 from s1s2.fill import ShardReport, ShardTask
 from s1s2.gather import Part
+from s1s2.layout import Folder
 from s1s2.progress import track
-from s1s2.run import Run, about, begin, begun_with
+from s1s2.run import SOURCES, Run, about, begin, begun_with, sources
 from s1s2.scene import Scene
 
 _INPUTS, _SEARCHED = "s1s2:inputs", "s1s2:searched"
@@ -40,8 +41,12 @@ def sample_points(run: Run, more: Mapping[int, int] | None = None) -> pd.DataFra
     begin(run)
     per_shard = run.recipe.store.chips_per_shard
     least = Counter(_known_points(run)) | Counter(more or {})
-    points = draw.draw(run.recipe.sample, run.recipe.seed, run.slots, per_shard, least)
-    notes = {"s1s2:n": str(run.n), "s1s2:chips_per_shard": str(per_shard)}
+    points = _draw(run, least)
+    notes = {
+        "s1s2:n": str(run.n),
+        "s1s2:chips_per_shard": str(per_shard),
+        SOURCES: json.dumps(sources(run), sort_keys=True),
+    }
     tables.write_points(run.folder.points, points, notes)
     return points
 
@@ -97,6 +102,8 @@ def match_points(run: Run) -> pd.DataFrame:
 def cut_chips(run: Run, cluster: Cluster, part: Part | None = None) -> list[ShardReport]:
     """Fill the shards that are not yet full, wherever they run; report on all of them."""
     tasks = shard_tasks(run, cluster)
+    if not all(fill.report_on(t).filled for t in tasks) and dense.was_dealt(run.folder):
+        dense.undo(run.folder)
     mine = [t for t in tasks if (part or Part()).owns(t.shard)]
     todo = [t for t in mine if not fill.report_on(t).filled]
     if todo:
@@ -117,7 +124,7 @@ def shard_tasks(run: Run, cluster: Cluster) -> list[ShardTask]:
             shard=shard,
             slots=slots,
             n_places=int(counts.get(shard, 0)),
-            folder=run.folder,
+            folder=Folder(run.folder.root.resolve()),  # workers have other working directories
             grid=run.recipe.grid,
             rules=run.recipe.chip,
             chips_per_shard=run.recipe.store.chips_per_shard,
@@ -128,16 +135,33 @@ def shard_tasks(run: Run, cluster: Cluster) -> list[ShardTask]:
     ]
 
 
-def finish(run: Run, reports: list[ShardReport]) -> store.Json | None:
-    """Write index, refusals and `corpus.json`, once every shard is as full as its points allow."""
+def finish(
+    run: Run, reports: list[ShardReport], *, last: bool = False, alone: bool = True
+) -> store.Json | None:
+    """Write index, refusals and `corpus.json`, once every shard is as full as its points allow.
+
+    Args:
+        run: The corpus.
+        reports: On all its shards.
+        last: No further points will be drawn, so gaps are closed.
+        alone: No other job works on this corpus; gaps are closed only then.
+
+    Returns:
+        The content of `corpus.json`; None if a shard is not filled, or gaps wait to be closed.
+    """
+    last = last or bool(run.recipe.sample.points) or not any(r.short for r in reports)
     if not all(r.filled for r in reports):
         return None
     if run.folder.corpus.exists():
-        return ledger.open_corpus(run.folder)
-    if run.recipe.sample.points:
-        per_shard = run.recipe.store.chips_per_shard
-        dense.close_gaps(run.folder, run.recipe.grid, per_shard, about(run))
-    document = ledger.finish(run.folder, run.recipe.grid, run.n, about(run))
+        there = ledger.open_corpus(run.folder)
+        if there["wanted"] == run.n and there["last"] >= last:
+            return there
+    grid, per_shard = run.recipe.grid, run.recipe.store.chips_per_shard
+    if last and dense.has_gaps(list(store.receipts(run.folder).values()), per_shard):
+        if not alone:
+            return None
+        dense.close_gaps(run.folder, grid, per_shard, about(run))
+    document = ledger.finish(run.folder, grid, run.n, about(run) | {"last": last})
     shutil.rmtree(run.folder.answers, ignore_errors=True)
     return document
 
@@ -148,6 +172,8 @@ def build(run: Run, cluster: Cluster) -> store.Json:
     Returns:
         The content of `corpus.json`; it counts fewer chips than wanted where points ran out.
     """
+    if (done := _finished(run)) is not None:
+        return done
     for sensor, catalog in run.catalogs.items():
         require(catalog, sensor)
     if not run.folder.scenes.exists():
@@ -166,10 +192,22 @@ def build(run: Run, cluster: Cluster) -> store.Json:
             points = sample_points(run, _needed_points(run, reports))
         if len(points) == known:
             break
-    if (document := finish(run, reports)) is None:
+    if (document := finish(run, reports, last=True)) is None:
         msg = f"{run.folder.root}: a shard is not filled; run the same command again to go on"
         raise StoreError(msg)
     return document
+
+
+def _finished(run: Run) -> store.Json | None:
+    """Return `corpus.json` if there is nothing left to do for this corpus."""
+    if not run.folder.corpus.exists():
+        return None
+    done = ledger.open_corpus(run.folder)
+    receipts = store.receipts(run.folder)
+    whole = len(receipts) == len(run.slots) and all(
+        store.is_there(run.folder, receipt) for receipt in receipts.values()
+    )
+    return done if whole and done["last"] and done["wanted"] == run.n else None
 
 
 def _needed_points(run: Run, reports: list[ShardReport]) -> dict[int, int]:
@@ -177,6 +215,14 @@ def _needed_points(run: Run, reports: list[ShardReport]) -> dict[int, int]:
     have = _known_points(run)
     share = max(sum(r.chips for r in reports) / max(1, sum(have.values())), _LEAST_YIELD)
     return {r.shard: have.get(r.shard, 0) + ceil(r.short / share) for r in reports if r.short}
+
+
+def _draw(run: Run, least: Mapping[int, int]) -> pd.DataFrame:
+    recipe = run.recipe
+    per_shard = recipe.store.chips_per_shard
+    return draw.draw(
+        recipe.sample, recipe.grid, recipe.seed, run.slots, per_shard=per_shard, more=least
+    )
 
 
 def _known_points(run: Run) -> dict[int, int]:
@@ -198,8 +244,7 @@ def _chips_line(run: Run, reports: list[ShardReport]) -> str:
 
 def plan(run: Run, workers: int) -> Estimate:
     """Say what a build will cost; nothing is asked or written."""
-    per_shard = run.recipe.store.chips_per_shard
-    points = draw.draw(run.recipe.sample, run.recipe.seed, run.slots, per_shard)
+    points = _draw(run, {})
     remote = {s: c for s, c in run.catalogs.items() if c.endpoint}
     searches = gather.count(points, run.recipe.search, remote)
     budget = next((c.budget for c in remote.values()), None)

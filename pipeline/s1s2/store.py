@@ -42,6 +42,10 @@ def create(folder: Folder, plans: Sequence[ArrayPlan], n: int, per_shard: int, n
     """
     if not folder.zarr.exists():
         _describe(folder.zarr, plans, n, per_shard, notes)
+    if not all((folder.zarr / p.name / "zarr.json").exists() for p in plans):
+        # a deletion that was killed half way: what is left has no receipt
+        shutil.rmtree(folder.zarr)
+        _describe(folder.zarr, plans, n, per_shard, notes)
     root = zarr.open_group(LocalStore(folder.zarr), mode="r+")
     for plan in plans:
         array = _array(root, plan.name)
@@ -153,12 +157,27 @@ def read_rows(
     folder: Folder, plans: Sequence[ArrayPlan], start: int, count: int
 ) -> dict[str, NDArray[Any]]:
     """Read consecutive chips of every array; a damaged chunk raises, it never reads as zeros."""
-    group = zarr.open_group(LocalStore(folder.zarr, read_only=True), mode="r")
+    group = open_pixels(folder)
     try:
-        return {p.name: np.asarray(_array(group, p.name)[start : start + count]) for p in plans}
+        found = {}
+        for plan in plans:
+            array = _array(group, plan.name)
+            _check_there(folder, array, start, start + count - 1)
+            found[plan.name] = np.asarray(array[start : start + count])
     except (ValueError, RuntimeError, OSError) as error:
         msg = f"{folder.zarr}: chips {start} to {start + count - 1} are damaged ({error})"
         raise StoreError(msg) from error
+    return found
+
+
+def _check_there(folder: Folder, array: zarr.Array[Any], first: int, last: int) -> None:
+    """Raise if a shard file of some chips is missing or empty: zarr would read it as nodata."""
+    per_file = (array.shards or array.chunks)[0]
+    for number in range(first // per_file, last // per_file + 1):
+        path = folder.zarr.joinpath(array.basename, "c", str(number), *["0"] * (array.ndim - 1))
+        if not path.is_file() or not path.stat().st_size:
+            msg = f"{path.relative_to(folder.root).as_posix()} is missing"
+            raise FileNotFoundError(msg)
 
 
 def trim(folder: Folder, plans: Sequence[ArrayPlan], n: int) -> None:
@@ -171,23 +190,36 @@ def trim(folder: Folder, plans: Sequence[ArrayPlan], n: int) -> None:
 
 
 def open_pixels(folder: Folder) -> zarr.Group:
-    """Open the pixels for reading."""
-    return zarr.open_group(LocalStore(folder.zarr, read_only=True), mode="r")
-
-
-def read_chip(group: zarr.Group, names: Sequence[str], chip: int) -> dict[str, NDArray[Any]]:
-    """Read one chip of some arrays.
+    """Open the pixels for reading.
 
     Raises:
-        StoreError: If it is damaged.
+        StoreError: If they are missing.
     """
     try:
-        return {name: np.asarray(_array(group, name)[chip]) for name in names}
-    except (ValueError, RuntimeError, OSError, IndexError) as error:
-        msg = (
-            f"{group.store_path}: chip {chip} is damaged ({error}); s1s2 verify tells what else is"
-        )
+        return zarr.open_group(LocalStore(folder.zarr, read_only=True), mode="r")
+    except (FileNotFoundError, ValueError) as error:
+        msg = f"{folder.zarr}: missing or damaged; run the same s1s2 build again to restore it"
         raise StoreError(msg) from error
+
+
+def read_chip(
+    folder: Folder, group: zarr.Group, names: Sequence[str], chip: int
+) -> dict[str, NDArray[Any]]:
+    """Read one chip of some arrays of an opened corpus.
+
+    Raises:
+        StoreError: If it is damaged or missing; it is never read as zeros.
+    """
+    try:
+        found = {}
+        for name in names:
+            array = _array(group, name)
+            _check_there(folder, array, chip, chip)
+            found[name] = np.asarray(array[chip])
+    except (ValueError, RuntimeError, OSError, IndexError) as error:
+        msg = f"{folder.zarr}: chip {chip} is damaged ({error}); s1s2 verify tells what else is"
+        raise StoreError(msg) from error
+    return found
 
 
 def write_receipt(folder: Folder, shard: int, receipt: Json) -> None:
@@ -219,6 +251,20 @@ def receipts(folder: Folder) -> dict[int, Json]:
     numbers = sorted(int(p.stem) for p in folder.receipts.glob("[0-9]*.json"))
     found = ((k, read_receipt(folder, k)) for k in numbers)
     return {k: r for k, r in found if r is not None}
+
+
+def is_there(folder: Folder, receipt: Json) -> bool:
+    """Say whether the files of a receipt are there and of their size; `damage` looks inside."""
+    paths = {folder.root / name: said["size"] for name, said in receipt["objects"].items()}
+    return all(path.is_file() and path.stat().st_size == size for path, size in paths.items())
+
+
+def sweep(folder: Folder) -> None:
+    """Remove what killed writes of pixels and receipts left behind."""
+    for path in (*folder.zarr.rglob(".*.partial"), *folder.receipts.glob(".*.partial")):
+        path.unlink(missing_ok=True)
+    for path in folder.root.glob(f".{folder.zarr.name}.*.partial"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def damage(folder: Folder, receipt: Json) -> list[str]:

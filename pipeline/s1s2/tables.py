@@ -120,7 +120,7 @@ def write_scenes(path: Path, scenes: Sequence[Scene], notes: Mapping[str, str]) 
 def read_scenes(path: Path, ids: Collection[str] | None = None) -> list[Scene]:
     """Read scenes back, equal to those that were written; all, or those of some ids."""
     _check(path, SCENES)
-    wanted = None if ids is None else pc.field("id").isin(sorted(ids))
+    wanted = None if ids is None else pc.field("id").isin(pa.array(sorted(ids), pa.string()))
     return [_scene(row) for row in pq.read_table(path, filters=wanted).to_pylist()]
 
 

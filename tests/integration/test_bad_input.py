@@ -76,6 +76,7 @@ def refused(
         ({"n": "many"}, ["'many' is not a whole number"]),
         ({"start": "2022-01-01"}, ["end 2021-12-31 lies before start 2022-01-01"]),
         ({"start": "yesterday"}, ["not a date"]),
+        ({"end": "9999-12-31"}, ["end 9999-12-31", "has a next one"]),
         ({"chip-size": "63"}, ["chip size 63 px", "even number from 64 to 1024"]),
         ({"max-lag-hours": "-1"}, ["max_lag_hours"]),
         ({"max-lag-hours": "nan"}, ["max_lag_hours"]),
@@ -106,6 +107,9 @@ def test_flags(
         ("[chip]\nmax_cloud_fraction = 3", ["max_cloud_fraction 3", "0 to 1"]),
         ("[store]\nchips_per_shard = 0", ["chips_per_shard 0"]),
         ("seed = [", ["not TOML"]),
+        ("sample = 1", ["sample"]),
+        ("[sample]\nreserve = nan", ["reserve nan"]),
+        ("[sample]\nreserve = inf", ["reserve inf"]),
         ("[sample]\nsouth = 80\nnorth = 10", ["south 80"]),
     ],
 )
@@ -173,6 +177,7 @@ def test_catalogs_of_items(
         ("endpoint = 'https://x'\n[s2]\n[s1]\n", ["[s1] needs a collection"]),
         ("[s2]\nlacks='x'\n[s1]\nlacks='x'\n", ["give one of endpoint"]),
         ("endpont = 'x'\n[s2]\nlacks='x'\n[s1]\nlacks='x'\n", ["endpont", "endpoint?"]),
+        ("items = 5\n[s2]\nlacks='x'\n[s1]\nlacks='x'\n", ["items"]),
         ("items = 'gone.json'\n[s2]\nlacks='x'\n[s1]\nlacks='x'\n", ["there is no such file"]),
         (
             "endpoint='https://x'\n[s1]\nlacks='x'\n[s2]\ncollection='c'\n[s2.assets]\nB01='b'\n",
@@ -199,6 +204,7 @@ def test_catalog_descriptions(
         ("x,y\n1,2\n", ["expected lon and lat"]),
         ("lon,lat\n", ["holds no points"]),
         ("lon,lat\nabc,1\n", ["cannot be read"]),
+        ("", ["cannot be read"]),
     ],
 )
 def test_points_files(
@@ -233,6 +239,13 @@ def test_a_folder_that_holds_something_else(
     (tmp_path / "out" / "thesis.tex").write_text("precious")
     refused(case(), capsys, "holds other things than a corpus")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_that_cannot_be_written(
+    case: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("x")
+    refused(case(out=str(tmp_path / "file" / "out")), capsys, "cannot be written")
 
 
 def test_a_corpus_never_shrinks(
@@ -365,6 +378,9 @@ def test_an_unreachable_file_is_never_recorded_as_an_outcome(
         "zip+https://evil.example/x.zip!B05.tif",
         "GTIFF_DIR:1:/etc/passwd",
         "a\x00b",
+        "https://[bad/B05.tif",
+        "file:///x%00y.tif",
+        "https://evil.com\\.blob.core.windows.net/B05.tif",
         "B05\n.tif",
     ],
 )
@@ -398,7 +414,7 @@ def test_a_link_out_of_the_folder_is_refused(
     elsewhere = tmp_path / "secret.tif"
     path.rename(elsewhere)
     path.symlink_to(elsewhere)
-    refused(case(), capsys, "local href", "refused; allowed folders")
+    refused(case(), capsys, "B05_20m.tif", "refused: a local file outside")
 
 
 def test_a_vrt_that_calls_itself_tif_is_not_opened_even_after_a_warp(

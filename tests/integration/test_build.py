@@ -25,6 +25,7 @@ from shapely.geometry import shape
 
 from s1s2 import Corpus
 from s1s2.cli import main
+from s1s2.errors import StoreError
 
 S2_10M = ["B02", "B03", "B04", "B08"]
 S2_20M = ["B01", "B05", "B06", "B07", "B8A", "B09", "B11", "B12"]
@@ -577,3 +578,155 @@ def test_own_points_that_fail_leave_no_gaps(scenes: Scenes, tmp_path: Path) -> N
     assert main(command) == 4
     assert tree(out) == before
     assert corpus.about["refused"] == {"no_s2": 3}
+
+
+GAPPED = [0, -1, 1, -1, 2, 3, -1, 4, 5]
+
+
+@pytest.fixture
+def gapped(scenes: Scenes, tmp_path: Path) -> list[str]:
+    """A build of own points, three of nine without scenes, three chips a shard."""
+    scenes.s2(size_m=12_000)
+    scenes.s1(size_m=16_000)
+    places = [
+        lonlat(501_500 + 1500 * i, 4_998_000 - 1200 * i, 32631) if i >= 0 else (50.0 + n, 9.0)
+        for n, i in enumerate(GAPPED)
+    ]
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        "[store]\nchips_per_shard = 3\n[search]\nstart = 2021-07-01\nend = 2021-07-01\n"
+    )
+    points = points_file(tmp_path / "p.geojson", places)
+    return [
+        *("build", str(recipe), "--catalog", str(scenes.save()), "--points", str(points)),
+        *("--chip-size", "128", "-o", str(tmp_path / "out")),
+    ]
+
+
+@pytest.mark.parametrize("loss", ["receipts/00000.json", "chips.zarr/s1/c/1/0/0/0", "chips.zarr"])
+def test_what_is_lost_is_built_again(gapped: list[str], tmp_path: Path, loss: str) -> None:
+    """Also after chips were dealt out again, when a shard is no longer its own points'."""
+    out = tmp_path / "out"
+    assert main(gapped) == 4
+    before = tree(out)
+    lost = out / loss
+    shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
+    if loss.startswith("chips.zarr"):
+        with pytest.raises(StoreError, match=r"missing|damaged"):
+            Corpus(out).read(4)
+    assert main(gapped) == 4
+    assert tree(out) == before
+    assert main(["verify", str(out)]) == 0
+
+
+def test_parts_leave_gaps_to_one_of_them(
+    gapped: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(gapped) == 4
+    whole = tree(tmp_path / "out")
+    array = str(tmp_path / "array")
+    assert main(["sample", *gapped[1:-1], array]) == 0
+    for stage in ("search", "match"):
+        assert main([stage, "-o", array]) == 0
+    for part in ("1/2", "2/2"):
+        assert main(["chip", "-o", array, "--part", part]) == 0
+    assert "all shards are there, with gaps" in capsys.readouterr().out
+    assert main(["chip", "-o", array]) == 4
+    assert tree(tmp_path / "array") == whole
+
+
+def test_litter_of_killed_writes_is_swept(plain: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert build(out, *plain) == 0
+    before = tree(out)
+    litter = [
+        out / "chips.zarr/s1/c/0/0/0/.0.abcd.partial",
+        out / "receipts/.00000.json.ef01.partial",
+        out / ".chips.zarr.2345.partial/zarr.json",
+    ]
+    for path in litter:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    (out / "corpus.json").unlink()
+    assert build(out, *plain) == 0
+    assert tree(out) == before
+
+
+def test_a_corpus_whose_sources_changed_is_not_gone_on_with(
+    plain: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalog, points = plain
+    toml = tmp_path / "own.toml"
+    text = Path("catalogs/planetary-computer.toml").read_text()
+    endpoint = 'endpoint = "https://planetarycomputer.microsoft.com/api/stac/v1"'
+    text = text.replace(endpoint, f'items = "{catalog}"').replace('"planetary-computer"', '"none"')
+    toml.write_text(text)
+    assert build(tmp_path / "out", toml, points) == 0
+    toml.write_text(text.replace('offset = "baseline"', 'offset = "applied"'))
+    assert build(tmp_path / "out", toml, points) == 2
+    assert "begun with other content of s1_catalog, s2_catalog" in capsys.readouterr().err
+    toml.write_text(text.replace("in_flight = 4", "in_flight = 1"))
+    assert build(tmp_path / "out", toml, points) == 0, "how hard to ask is no content"
+    points_file(points, [lonlat(502_000, 4_997_000, 32631)])
+    assert build(tmp_path / "out", toml, points) == 2
+    assert "sample.points" in capsys.readouterr().err
+
+
+def test_hrefs_that_arrive_signed_are_stored_unsigned(scenes: Scenes, tmp_path: Path) -> None:
+    """Trap 11: whoever saved signed items hands on a secret that soon expires."""
+    scenes.s2()
+    scenes.s1()
+    for item in scenes.items:
+        for asset in item["assets"].values():
+            asset["href"] = f"https://a.blob.core.windows.net/{asset['href']}?se=2026&sig=CANARY%3D"
+    points = points_file(tmp_path / "p.geojson", [lonlat(502_500, 4_997_500, 32631)])
+    assert build(tmp_path / "out", scenes.save(), points) == 2, "that host is not allowed"
+    files = [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+    assert {"scenes.parquet", "matchups.parquet"} <= {p.name for p in files}
+    assert not [p for p in files if b"CANARY" in p.read_bytes()]
+
+
+def test_drawn_points_that_run_out_leave_no_gaps(scenes: Scenes, tmp_path: Path) -> None:
+    """A region too small for what is asked: what there is, row by row, and the same again."""
+    half_cloudy = {"scl": lambda scl: scl.__setitem__((slice(None), slice(0, 300)), 9)}
+    scenes.s2(size_m=12_000, **half_cloudy)
+    scenes.s1(size_m=16_000)
+    region = tmp_path / "region.geojson"
+    geometry = footprint_of(499_980, 5_000_040, 12_000, 32631)
+    feature = {"type": "Feature", "properties": {}, "geometry": geometry}
+    region.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        '[sample]\nwithin = "region.geojson"\nspacing_km = 1.0\nreserve = 1.0\n'
+        "[store]\nchips_per_shard = 4\n[search]\nstart = 2021-07-01\nend = 2021-07-01\n"
+    )
+    line = [
+        *("build", str(recipe), "--catalog", str(scenes.save()), "-n", "60", "--chip-size", "64"),
+        *("-o", str(tmp_path / "out")),
+    ]
+    assert main(line) == 4
+    corpus = Corpus(tmp_path / "out")
+    assert 4 < len(corpus) < 60
+    assert list(corpus.index["chip"]) == list(range(len(corpus)))
+    before = tree(tmp_path / "out")
+    assert main(line) == 4
+    assert tree(tmp_path / "out") == before
+    for name, wanted in expected_chip(corpus.index.iloc[-1], 64).items():
+        np.testing.assert_array_equal(corpus.read(len(corpus) - 1)[name], wanted, err_msg=name)
+
+
+def test_workers_elsewhere_write_to_the_right_folder(
+    plain: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative folder is the client's, wherever the workers were started."""
+    from distributed import LocalCluster
+
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
+    ) as cluster:
+        monkeypatch.chdir(tmp_path)
+        assert build(Path("out"), *plain, "--scheduler", cluster.scheduler_address) == 0
+    assert Corpus(tmp_path / "out").read(0)["s1"].any()
+    assert not list((tmp_path / "elsewhere").iterdir())

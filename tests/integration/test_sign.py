@@ -55,7 +55,7 @@ def test_nothing_signed_is_written_or_printed(scenes: Scenes, tmp_path: Path) ->
     scenes.s1()
     for item in scenes.items:
         for key, asset in item["assets"].items():
-            asset["href"] = f"https://nowhere.blob.core.windows.net/c/{key}.tif"
+            asset["href"] = f"https://sentinel2l2a01.blob.core.windows.net/c/{key}.tif"
     catalog = tmp_path / "signed.toml"
     text = Path("catalogs/planetary-computer.toml").read_text()
     line = 'endpoint = "https://planetarycomputer.microsoft.com/api/stac/v1"'

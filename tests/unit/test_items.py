@@ -98,6 +98,10 @@ def test_a_reprocessed_recording_is_used_once() -> None:
         s2__datastrip_id="S2B_OPER_MSI_L2A_DS_X_20230101T000000_S20190629T212530_N05.00",
     )
     assert deduplicate([old, new]) == deduplicate([new, old]) == [new]
+    second_later = parse(
+        item, s2__datastrip_id="S2B_OPER_MSI_L2A_DS_X_20230101T000000_S20190629T212531_N05.00"
+    )
+    assert len(deduplicate([old, second_later])) == 1, "reprocessing moves the start by a second"
     other_strip = parse(item, s2__datastrip_id="S2B_X_S20190629T213530_N02.12")
     assert len(deduplicate([old, other_strip])) == 2, "a tile split over two datastrips"
     other_tile = parse(OPTICAL, s2__mgrs_tile="06VWN")
@@ -115,6 +119,13 @@ def test_a_reprocessed_recording_is_used_once() -> None:
         ({**OPTICAL, "properties": {}}, "bad_item"),
         ({**OPTICAL, "geometry": {"type": "Polygon", "coordinates": []}}, "no_geometry"),
         ({**OPTICAL, "geometry": {"type": "Nonsense"}}, "bad_item"),
+        (
+            {
+                **OPTICAL,
+                "assets": {"B01": {"href": "x", "proj:transform": [60], "proj:shape": [1]}},
+            },
+            "bad_item",
+        ),
         ({}, "bad_item"),
     ],
 )
@@ -131,6 +142,10 @@ def test_unusable_items_are_refused_with_a_reason(item: dict[str, Any], reason: 
         (OPTICAL, {"s2__processing_baseline": "N9999"}, "no_baseline"),
         (OPTICAL, {"datetime": "soon"}, "bad_item"),
         (OPTICAL, {"proj__epsg": 4326}, "not_utm"),
+        (OPTICAL, {"proj__epsg": 32690}, "not_utm"),
+        (OPTICAL, {"proj__epsg": float("inf")}, "bad_item"),
+        (OPTICAL, {"datetime": "0001-01-01T00:00:00+14:00"}, "bad_item"),
+        (OPTICAL, {"sat__relative_orbit": 10**12}, "bad_item"),
         (OPTICAL, {"s2__product_type": "S2MSI1C"}, "other_product"),
         (RADAR, {"sar__instrument_mode": "EW"}, "other_mode"),
     ],
@@ -139,6 +154,16 @@ def test_unusable_properties(item: dict[str, Any], changes: dict[str, Any], reas
     with pytest.raises(ItemRefused) as caught:
         parse(item, **changes)
     assert caught.value.reason == reason
+
+
+def test_a_radar_slice_processed_twice_is_used_once() -> None:
+    old = parse(RADAR)
+    item = copy.deepcopy(RADAR)
+    item["id"] = "S1A_y_rtc"
+    new = scene_from_item(
+        {**item, "properties": {**item["properties"], "created": "2025-01-01"}}, CATALOG, Sensor.S1
+    )
+    assert deduplicate([new, old]) == deduplicate([old, new]) == [new]
 
 
 def test_signatures_never_survive_in_an_error() -> None:
