@@ -54,24 +54,15 @@ def sample_points(run: Run, more: Mapping[int, int] | None = None) -> pd.DataFra
 def search_scenes(run: Run, part: Part | None = None) -> list[Scene] | None:
     """Ask the catalogs for scenes over new points: `scenes.parquet`; None while parts lack."""
     points = tables.read_points(_needed(run.folder.points, "sample"))
-    before = tables.notes_of(run.folder.scenes)
-    catalogs = [run.catalogs[sensor].search_key for sensor in sorted(run.catalogs)]
-    inputs = _fingerprint(run.recipe.search, catalogs)
-    known = before.get(_SEARCHED, "{}") if before.get(_INPUTS) == inputs else "{}"
-    searched = {int(shard): count for shard, count in json.loads(known).items()}
+    inputs = _search_inputs(run)
+    searched = _searched_points(run, inputs)
     earlier = tables.read_scenes(run.folder.scenes) if searched else []
     new = points[points["position"] >= points["shard"].map(searched).fillna(0)]
     if searched and new.empty:
         return earlier
     with track("search", gather.count(new, run.recipe.search, run.catalogs), "queries") as tick:
-        found = gather.gather(
-            new,
-            run.recipe.search,
-            run.catalogs,
-            answers=run.folder.answers,
-            part=part or Part(),
-            tick=tick,
-        )
+        asked = new, run.recipe.search, run.catalogs
+        found = gather.gather(*asked, answers=run.folder.answers, part=part or Part(), tick=tick)
     if found is None:
         return None
     scenes, refused = gather.together(earlier, found[0]), found[1]
@@ -215,6 +206,19 @@ def _needed_points(run: Run, reports: list[ShardReport]) -> dict[int, int]:
     have = _known_points(run)
     share = max(sum(r.chips for r in reports) / max(1, sum(have.values())), _LEAST_YIELD)
     return {r.shard: have.get(r.shard, 0) + ceil(r.short / share) for r in reports if r.short}
+
+
+def _search_inputs(run: Run) -> str:
+    catalogs = [run.catalogs[sensor].search_key for sensor in sorted(run.catalogs)]
+    return _fingerprint(run.recipe.search, catalogs)
+
+
+def _searched_points(run: Run, inputs: str) -> dict[int, int]:
+    """Return how many points of each shard were searched with these inputs already."""
+    notes = tables.notes_of(run.folder.scenes)
+    if notes.get(_INPUTS) != inputs:
+        return {}
+    return {int(shard): count for shard, count in json.loads(notes[_SEARCHED]).items()}
 
 
 def _draw(run: Run, least: Mapping[int, int]) -> pd.DataFrame:

@@ -79,6 +79,11 @@ def test_the_zone_is_found_wherever_it_stands(place: str) -> None:
     assert parse(item).epsg == 32606
 
 
+@pytest.mark.parametrize("name", ["SENTINEL-1A", "Sentinel-1C", "sentinel-1d"])
+def test_platforms_in_every_spelling(name: str) -> None:
+    assert parse(RADAR, platform=name).platform == name.lower()
+
+
 def test_radar_times_with_a_space() -> None:
     assert parse(RADAR).sensed_at == parse_time("2024-04-19T04:59:10Z")
     item = copy.deepcopy(RADAR)

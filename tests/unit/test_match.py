@@ -217,3 +217,14 @@ def test_bad_rules_are_refused() -> None:
     for change in ({"max_lag_hours": 0}, {"max_scene_cloud_fraction": 2}, {"max_candidates": 0}):
         with pytest.raises(RecipeError):
             MatchRules(**change)
+
+
+def test_a_hole_in_the_radar_archive_is_a_reason_and_not_a_far_away_pair() -> None:
+    """Trap 14: between Sentinel-1B's loss and 1C's data large areas have no radar for years."""
+    before = s1("S1B_last", hours=-24 * 200)
+    after = s1("S1C_first", hours=24 * 900)
+    assert reason([s2(), before, after]) == "lag"
+    candidates, _ = match_scenes(
+        points(INSIDE), [s2(), s2("late", hours=24 * 900 + 5), before, after], MatchRules(), GRID
+    )
+    assert candidates[["s2_id", "s1_id"]].to_numpy().tolist() == [["late", "S1C_first"]]
