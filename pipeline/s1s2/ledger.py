@@ -39,6 +39,7 @@ def finish(folder: Folder, spec: GridSpec, wanted: int, about: Mapping[str, Any]
     tables.write_refusals(folder.refusals, refusals, notes)
     if rows:
         store.trim(folder, layout.arrays(spec), max(row["chip"] for row in rows) + 1)
+        store.consolidate(folder)
     splits = Counter(row["split"] for row in rows)
     document = {
         "format_version": FORMAT_VERSION,

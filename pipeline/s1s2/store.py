@@ -7,6 +7,7 @@ back through zarr before its receipt is written. What has no receipt does not ex
 import hashlib
 import json
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from secrets import token_hex
@@ -46,7 +47,7 @@ def create(folder: Folder, plans: Sequence[ArrayPlan], n: int, per_shard: int, n
         # a deletion that was killed half way: what is left has no receipt
         shutil.rmtree(folder.zarr)
         _describe(folder.zarr, plans, n, per_shard, notes)
-    root = zarr.open_group(LocalStore(folder.zarr), mode="r+")
+    root = zarr.open_group(LocalStore(folder.zarr), mode="r+", use_consolidated=False)
     for plan in plans:
         array = _array(root, plan.name)
         if array.shape[0] < n:
@@ -182,11 +183,23 @@ def _check_there(folder: Folder, array: zarr.Array[Any], first: int, last: int) 
 
 def trim(folder: Folder, plans: Sequence[ArrayPlan], n: int) -> None:
     """Cut every array to `n` chips, once no shard beyond them exists."""
-    group = zarr.open_group(LocalStore(folder.zarr), mode="r+")
+    group = zarr.open_group(LocalStore(folder.zarr), mode="r+", use_consolidated=False)
     for plan in plans:
         array = _array(group, plan.name)
         if array.shape[0] != n:
             array.resize((n, *plan.tail))
+
+
+def consolidate(folder: Folder) -> None:
+    """Gather all metadata in one file, so that xarray opens the pixels at once and silently.
+
+    Written again with sorted keys: zarr lists arrays in whatever order the disk has them.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zarr warns that the specification has no such thing yet
+        zarr.consolidate_metadata(LocalStore(folder.zarr))
+    path = folder.zarr / "zarr.json"
+    write_bytes(path, to_json(read_json(path)))
 
 
 def open_pixels(folder: Folder) -> zarr.Group:
@@ -196,7 +209,9 @@ def open_pixels(folder: Folder) -> zarr.Group:
         StoreError: If they are missing.
     """
     try:
-        return zarr.open_group(LocalStore(folder.zarr, read_only=True), mode="r")
+        return zarr.open_group(
+            LocalStore(folder.zarr, read_only=True), mode="r", use_consolidated=False
+        )
     except (FileNotFoundError, ValueError) as error:
         msg = f"{folder.zarr}: missing or damaged; run the same s1s2 build again to restore it"
         raise StoreError(msg) from error

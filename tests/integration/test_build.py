@@ -423,7 +423,7 @@ def test_planetary_computers_fifteen_bit_files(scenes: Scenes, tmp_path: Path) -
 
 def test_read_without_us(plain: tuple[Path, Path], tmp_path: Path) -> None:
     assert build(tmp_path / "out", *plain) == 0
-    data = xarray.open_zarr(tmp_path / "out/chips.zarr", consolidated=False)
+    data = xarray.open_zarr(tmp_path / "out/chips.zarr")
     assert data["s2_10m"].dims == ("chip", "band_10m", "y", "x")
     assert data["s1"].dtype.kind == "f", "scale_factor and _FillValue are understood"
     decibels = Corpus(tmp_path / "out").read(2)["s1"] / 100
