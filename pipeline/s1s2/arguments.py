@@ -10,8 +10,9 @@ USAGE = 2
 """Exit code of a wrong command line."""
 
 _EPILOG = """\
-exit codes: 0 done · 2 wrong usage, recipe, catalog or file · 3 files cannot be read now, run again
-to go on · 4 fewer chips than wanted, what there is is kept · 5 verification failed
+exit codes: 0 done · 2 wrong usage, recipe, catalog or file, or a catalog that does not answer ·
+3 files cannot be read now, run again to go on · 4 fewer chips than wanted, what there is is kept ·
+5 verification failed
 
 first steps:
   s1s2 build -n 100 --catalog planetary-computer -o corpora/first

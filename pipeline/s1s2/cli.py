@@ -208,8 +208,9 @@ def _plan(arguments: argparse.Namespace) -> int:
     cost = stages.plan(run, arguments.workers)
     _say(f"sample  {cost.points:,} points")
     _say(f"search  {cost.searches:,} queries · {cost.search_hours:.1f} h")
+    where = "over the network" if cost.searches else "from disk"
     _say(
-        f"chip    {cost.reads:,} reads · {cost.read_gb:,.1f} GB over the network · "
+        f"chip    {cost.reads:,} reads · {cost.read_gb:,.1f} GB {where} · "
         f"{cost.read_hours:.1f} h with {arguments.workers} worker(s)"
     )
     _say(f"disk    {cost.disk_gb:,.1f} GB in {run.folder.root}")

@@ -54,7 +54,7 @@ def _on_dask(
         local = LocalCluster(  # type: ignore[no-untyped-call]
             n_workers=min(cluster.workers, len(tasks)),
             threads_per_worker=1,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # any free port: others may build beside us
             host="127.0.0.1",
         )
         client = Client(local)  # type: ignore[no-untyped-call]

@@ -5,6 +5,7 @@ company, writes the same bytes.
 """
 
 import logging
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning
 
 from s1s2 import layout, store, tables
 from s1s2.bands import RADAR, S2_10M, S2_20M
@@ -128,6 +130,8 @@ def fill_shard(task: ShardTask, reader: Reader | None = None) -> ShardReport:
         task: The shard.
         reader: How pixels are read; by default through rasterio, from the task's catalogs.
     """
+    # rasterio hides this one while it warps, but not from other threads; our arrays are placed
+    warnings.simplefilter("ignore", NotGeoreferencedWarning)
     reader = reader or RasterioReader(task.catalogs)
     receipt = store.read_receipt(task.folder, task.shard)
     if receipt is not None and store.damage(task.folder, receipt):

@@ -93,14 +93,18 @@ def check_bands(
 
 
 def summary(
-    scenes: Sequence[Scene], refused: Mapping[str, int], catalogs: Mapping[Sensor, Catalog]
+    scenes: Sequence[Scene],
+    refused: Mapping[str, int],
+    spec: SearchSpec,
+    catalogs: Mapping[Sensor, Catalog],
 ) -> str:
-    """Say in one line what was found, what was refused, and which offset rule holds."""
+    """Say in one line what was found, when, what was refused, and which offset rule holds."""
     counts = Counter(s.sensor for s in scenes)
     unusable = "".join(f" · refused {k} {v:,}" for k, v in sorted(refused.items()))
     return (
-        f"search  {counts[Sensor.S2]:,} Sentinel-2 · {counts[Sensor.S1]:,} Sentinel-1 scenes · "
-        f"S2 offset {_OFFSET_WORDS[catalogs[Sensor.S2].s2.offset]}{unusable}"
+        f"search  {counts[Sensor.S2]:,} Sentinel-2 · {counts[Sensor.S1]:,} Sentinel-1 scenes, "
+        f"{spec.start} to {spec.end} · S2 offset "
+        f"{_OFFSET_WORDS[catalogs[Sensor.S2].s2.offset]}{unusable}"
     )
 
 

@@ -1,7 +1,9 @@
 """What the receipts add up to: index, refusals, statistics, `corpus.json`; and verify."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ import pandas as pd
 
 from s1s2 import layout, store, tables
 from s1s2.bands import OPTICAL, RADAR
-from s1s2.errors import S1S2Error, StoreError
+from s1s2.errors import StoreError
 from s1s2.files import write_bytes
 from s1s2.grid import GridSpec
 from s1s2.layout import FORMAT_VERSION, Folder, StoreSpec
@@ -40,20 +42,38 @@ def finish(folder: Folder, spec: GridSpec, wanted: int, about: Mapping[str, Any]
     if rows:
         store.trim(folder, layout.arrays(spec), max(row["chip"] for row in rows) + 1)
         store.consolidate(folder)
-    splits = Counter(row["split"] for row in rows)
     document = {
         "format_version": FORMAT_VERSION,
         "corpus_id": identity,
-        "chips": len(rows),
         "wanted": wanted,
         "chip_size_px": spec.size_px,
-        "splits": {name: splits.get(name, 0) for name in SPLITS},
         "refused": dict(sorted(Counter(refusals["reason"]).items())),
-        "statistics": statistics(found),
+        "files": {path.relative_to(folder.root).as_posix(): _hash(path) for path in _kept(folder)},
+        **_counted(found),
         **about,
     }
     write_bytes(folder.corpus, store.to_json(document))
     return document
+
+
+def _counted(found: Mapping[int, store.Json]) -> store.Json:
+    """Return what `corpus.json` says that follows from the receipts."""
+    splits = Counter(row["split"] for receipt in found.values() for row in receipt["rows"])
+    return {
+        "chips": splits.total(),
+        "splits": {name: splits.get(name, 0) for name in SPLITS},
+        "statistics": statistics(found),
+    }
+
+
+def _kept(folder: Folder) -> list[Path]:
+    """Return every file of a corpus that no receipt speaks of: tables, recipe, Zarr's metadata."""
+    tables_ = [folder.recipe, folder.points, folder.scenes, folder.matchups]
+    return [*tables_, folder.chips, folder.refusals, *sorted(folder.zarr.rglob("zarr.json"))]
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def refusals_of(folder: Folder, found: Mapping[int, store.Json]) -> pd.DataFrame:
@@ -136,12 +156,17 @@ def verify(folder: Folder) -> list[str]:
     problems = [f"shard {k}: {line}" for k, r in found.items() for line in store.damage(folder, r)]
     if store.corpus_id(found) != document["corpus_id"]:
         problems.append("receipts: they are not those the corpus was finished with")
-    rows = [row for receipt in found.values() for row in receipt["rows"]]
-    try:
-        if not tables.chips_table(rows).equals(_read_index(folder)):
-            problems.append("chips.parquet: differs from the receipts")
-    except S1S2Error as error:
-        problems.append(f"chips.parquet: {error}")
+    problems += [
+        f"corpus.json: {key} is not what the receipts add up to"
+        for key, value in _counted(found).items()
+        if document[key] != value
+    ]
+    for name, wanted in document["files"].items():
+        path = folder.root / name
+        if not path.is_file():
+            problems.append(f"{name}: missing")
+        elif _hash(path) != wanted:
+            problems.append(f"{name}: content differs from when the corpus was finished")
     expected = {name for r in found.values() for name in r["objects"]}
     there = {
         p.relative_to(folder.root).as_posix()
@@ -150,13 +175,6 @@ def verify(folder: Folder) -> list[str]:
     }
     problems += [f"{name}: no receipt knows it" for name in sorted(there - expected)]
     return problems + _verify_pixels(folder, spec, found)
-
-
-def _read_index(folder: Folder) -> Any:  # noqa: ANN401  # a pyarrow table, which has no types
-    import pyarrow.parquet as pq  # noqa: PLC0415
-
-    tables.read_chips(folder.chips)
-    return pq.read_table(folder.chips).replace_schema_metadata(None)
 
 
 def _verify_pixels(folder: Folder, spec: GridSpec, found: Mapping[int, store.Json]) -> list[str]:

@@ -90,8 +90,11 @@ class Corpus:
         numbers: NDArray[np.int64] = index["chip"].to_numpy(np.int64)
         if split is None:
             return numbers
+        if split not in SPLITS:
+            msg = f"split {split!r}: expected one of {', '.join(SPLITS)}, or None for all"
+            raise ContractError(msg)
         chosen: NDArray[np.int64] = numbers[np.asarray(index["split"] == split)]
-        if split not in SPLITS or not len(chosen):
+        if not len(chosen):
             counts = ", ".join(f"{k} {self.about['splits'][k]}" for k in SPLITS)
             msg = (
                 f"{self.folder.root}: split {split!r} has no chips ({counts}); name another split, "
@@ -138,6 +141,10 @@ class Corpus:
             },
             attrs={"s2_id": row["s2_id"], "s1_id": row["s1_id"]},
         )
+        for name, bands in (("s2", OPTICAL), ("s1", RADAR)):
+            # what rioxarray writes as the names of a GeoTIFF's bands
+            data[name].attrs["long_name"] = tuple(str(b) for b in bands)
+            data[name] = data[name].rio.write_nodata(np.nan)
         data = data.rio.write_crs(int(row["epsg"]))
         placed: xarray.Dataset = data.rio.write_transform(Affine(*row["transform"]))
         return placed

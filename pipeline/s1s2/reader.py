@@ -201,7 +201,10 @@ def _admit_local(href: str, parts: SplitResult, catalog: Catalog) -> str:
     roots = [os.path.realpath(folder) for folder in catalog.folders]
     if any(os.path.commonpath([path, root]) == root for root in roots):
         return path
-    msg = f"a local file outside the allowed folders: {', '.join(catalog.folders) or 'none'}"
+    msg = (
+        f"a local file outside the allowed folders ({', '.join(catalog.folders) or 'none'}); a "
+        "catalog's TOML may name others, as folders = ['...'] beside items = '...'"
+    )
     raise ValueError(msg)
 
 

@@ -70,6 +70,10 @@ def read_recipe(path: str | Path | None, changes: Mapping[str, Any]) -> Recipe:
         value = section.get(key) if isinstance(section, dict) else None
         if value and isinstance(value, str):
             document["sample"][key] = str((Path(path).parent / value).resolve())  # type: ignore[arg-type]
+    for key in ("catalog", "s1_catalog"):
+        beside = Path(path).parent / str(document.get(key)) if path else None
+        if beside is not None and document.get(key) and beside.exists():
+            document[key] = str(beside.resolve())
     for key, value in changes.items():
         if value is not None:
             _set(document, key, value)

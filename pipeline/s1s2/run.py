@@ -87,7 +87,10 @@ def open_run(
     run = Run(folder, wanted, recipe.catalogs_of(wanted, allow_hosts), n, say)
     _check_sources(run)
     if n < begun:
-        msg = f"{out} was begun with N = {begun}, asked for {n}: a corpus grows but never shrinks"
+        msg = (
+            f"{out} was begun with N = {begun}, asked for {n}: ask for that many or more, or build "
+            "into another folder"
+        )
         raise RecipeError(msg)
     if begun not in {0, n} and wanted.sample.points and len(run.slots) > 1:
         msg = (
@@ -127,9 +130,13 @@ def _check_folder(folder: Folder, wanted: Recipe) -> None:
     if folder.recipe.exists():
         there = recipe.read_recipe(folder.recipe, {})
         if differing := recipe.differences(there, wanted):
+            begun = any(folder.receipts.glob("*.json"))
+            other = "build into another"
+            if not begun:
+                other = "it has no chips yet: delete it, or name another"
             msg = (
-                f"{root} holds another recipe's corpus: {' · '.join(differing)}; build into "
-                "another folder, or use the same recipe"
+                f"{root} holds another recipe's corpus: {' · '.join(differing)}; use the same "
+                f"recipe, or {other} folder"
             )
             raise RecipeError(msg)
     elif root.exists() and (not root.is_dir() or any(root.iterdir())):

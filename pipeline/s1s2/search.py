@@ -197,7 +197,7 @@ class ItemsSource:
         self._items = [i for path in documents for i in _read_json(path, catalog)]
         self._footprints = np.empty(len(self._items), dtype=object)
         self._footprints[:] = [_footprint(item) for item in self._items]
-        if not self._items and not self._tables:
+        if not self._tables and not any("assets" in item for item in self._items):
             msg = (
                 f"catalog {catalog.name}: {root} holds no STAC items ({', '.join(ITEMS_SUFFIXES)})"
             )

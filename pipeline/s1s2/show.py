@@ -19,7 +19,7 @@ Picture = NDArray[np.uint8]
 """Colours, shape (y, x, 3)."""
 
 _RANGE_DB = {"VV": (-20.0, 0.0), "VH": (-27.0, -7.0), "ratio": (2.0, 14.0)}
-_GAP, _TEXT, _SQUARES = 8, 44, 8
+_GAP, _TEXT, _SQUARES, _LEAST_PX = 8, 60, 8, 192
 
 
 def true_colour(chip: Stored) -> Picture:
@@ -57,7 +57,8 @@ def _stretch(values: NDArray[Any], low: float, high: float) -> Picture:
 
 def draw_pairs(corpus: Corpus, chips: list[int]) -> Image.Image:
     """Draw some chips, one a row: true colour, radar, and both in a chequered square."""
-    size, count = corpus.size_px, len(chips)
+    scale = -(-_LEAST_PX // corpus.size_px)
+    size, count = corpus.size_px * scale, len(chips)
     sheet = Image.new(
         "RGB", (3 * size + 4 * _GAP, count * (size + _TEXT + _GAP) + _GAP + _TEXT), "white"
     )
@@ -74,7 +75,7 @@ def draw_pairs(corpus: Corpus, chips: list[int]) -> Image.Image:
         top = _GAP + _TEXT + number * (size + _TEXT + _GAP)
         stored = corpus.read(chip)
         for column, picture in enumerate((true_colour, radar_colour, chequered)):
-            image = Image.fromarray(picture(stored))
+            image = Image.fromarray(picture(stored)).resize((size, size), Image.Resampling.NEAREST)
             sheet.paste(image, (_GAP + column * (size + _GAP), top))
         pen.text((_GAP, top + size + 4), _caption(chip, rows.loc[chip]), "black", font, spacing=3)
     return sheet
@@ -85,7 +86,7 @@ def _caption(chip: int, row: Any) -> str:  # noqa: ANN401  # a row of the index
     return (
         f"chip {chip} · {row['lat']:.3f}, {row['lon']:.3f} · {row['s2_time']:%Y-%m-%d} · "
         f"lag {row['lag_hours']:+.1f} h · cloud {row['cloud_fraction']:.0%}{warped}\n"
-        f"{row['s2_id']}"
+        f"{row['s2_id']}\n{row['s1_id']}"
     )
 
 

@@ -38,15 +38,13 @@ def sample_points(run: Run, more: Mapping[int, int] | None = None) -> pd.DataFra
     """Draw every shard's points, `more` of them where a shard needs that many: `points.parquet`."""
     if not more and begun_with(run.folder) == run.n:
         return tables.read_points(run.folder.points)
-    begin(run)
-    per_shard = run.recipe.store.chips_per_shard
-    least = Counter(_known_points(run)) | Counter(more or {})
-    points = _draw(run, least)
+    points = _draw(run, Counter(_known_points(run)) | Counter(more or {}))
     notes = {
         "s1s2:n": str(run.n),
-        "s1s2:chips_per_shard": str(per_shard),
+        "s1s2:chips_per_shard": str(run.recipe.store.chips_per_shard),
         SOURCES: json.dumps(sources(run), sort_keys=True),
     }
+    begin(run)
     tables.write_points(run.folder.points, points, notes)
     return points
 
@@ -69,7 +67,7 @@ def search_scenes(run: Run, part: Part | None = None) -> list[Scene] | None:
     gather.check_bands(scenes, refused, run.catalogs)
     counts = json.dumps(_points_by_shard(points), sort_keys=True)
     tables.write_scenes(run.folder.scenes, scenes, {_INPUTS: inputs, _SEARCHED: counts})
-    run.say(gather.summary(scenes, refused, run.catalogs))
+    run.say(gather.summary(scenes, refused, run.recipe.search, run.catalogs))
     return tables.read_scenes(run.folder.scenes)
 
 

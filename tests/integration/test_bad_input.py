@@ -157,6 +157,7 @@ def test_an_unreachable_endpoint(
         ("not json", ["not readable JSON"]),
         ('{"type": "Catalog"}', ["no ItemCollection"]),
         ('{"type": "FeatureCollection", "features": []}', ["holds no STAC items"]),
+        ('{"type": "FeatureCollection", "features": [{"type": "Feature"}]}', ["no STAC items"]),
     ],
 )
 def test_catalogs_of_items(
@@ -232,6 +233,15 @@ def test_a_folder_that_holds_another_recipes_corpus(
     )
 
 
+def test_a_folder_without_chips_may_be_deleted(
+    case: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sample", *case()[1:]]) == 0
+    capsys.readouterr()
+    refused(case(seed="7"), capsys, "it has no chips yet: delete it")
+    assert (tmp_path / "out/recipe.toml").exists(), "but we do not"
+
+
 def test_a_folder_that_holds_something_else(
     case: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -254,7 +264,9 @@ def test_a_corpus_never_shrinks(
     points = points_file(tmp_path / "two.geojson", [INSIDE, lonlat(501_500, 4_998_500, 32631)])
     assert main(case(points=str(points), n="2")) == 0
     capsys.readouterr()
-    refused(case(points=str(points), n="1"), capsys, "begun with N = 2", "never shrinks")
+    refused(
+        case(points=str(points), n="1"), capsys, "begun with N = 2", "ask for that many or more"
+    )
 
 
 def _asset(scenes: Scenes, band: str) -> Path:

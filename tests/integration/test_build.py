@@ -188,7 +188,7 @@ def test_a_dask_cluster_can_be_joined(plain: tuple[Path, Path], tmp_path: Path) 
 
     assert build(tmp_path / "here", *plain) == 0
     with LocalCluster(
-        n_workers=1, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
+        n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1"
     ) as cluster:
         address = cluster.scheduler_address
         assert build(tmp_path / "there", *plain, "--scheduler", address) == 0
@@ -724,7 +724,7 @@ def test_workers_elsewhere_write_to_the_right_folder(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     with LocalCluster(
-        n_workers=1, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
+        n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1"
     ) as cluster:
         monkeypatch.chdir(tmp_path)
         assert build(Path("out"), *plain, "--scheduler", cluster.scheduler_address) == 0

@@ -173,7 +173,7 @@ def test_invalid_pixels_are_nan_or_the_mean_and_never_numbers() -> None:
 def test_what_is_not_there_is_said(corpus: Corpus, tmp_path: Path) -> None:
     with pytest.raises(ContractError, match=r"split 'test' has no chips \(train"):
         corpus.loader(split="test")
-    with pytest.raises(ContractError, match="split 'trian' has no chips"):
+    with pytest.raises(ContractError, match="split 'trian': expected one of train, val, test"):
         corpus.loader(split="trian")
     with pytest.raises(ContractError, match="values 'dB': expected one of physical"):
         corpus.loader(values="dB")  # type: ignore[arg-type]
@@ -199,6 +199,8 @@ def test_a_chip_as_a_geotiff(corpus: Corpus, tmp_path: Path) -> None:
         assert file.crs.to_epsg() == row["epsg"]
         assert list(file.transform)[:6] == list(row["transform"])
         np.testing.assert_allclose(file.read(), corpus.read(7)["s1"] / 100, rtol=1e-5)
+        assert file.descriptions == ("VV", "VH")
+        assert np.isnan(file.nodata)
     assert chip["s2"].dims == ("band", "y", "x")
     assert float(chip["y"][0]) == row["transform"][5] - 5
 
@@ -207,20 +209,12 @@ def test_pictures(corpus: Corpus, folder: Path, capsys: pytest.CaptureFixture[st
     assert main(["show", str(folder), "--chips", "0,15", "-o", str(folder.parent / "p.png")]) == 0
     assert "16 of 64 px" in capsys.readouterr().out
     image = show.draw_pairs(corpus, [0, 15])
-    assert image.size[0] == 3 * 64 + 4 * 8
+    assert image.size[0] == 3 * 192 + 4 * 8, "small chips are drawn larger"
     assert main(["show", str(folder), "--chips", "16"]) == 2
     assert "no chip 16; the corpus has 0 to 15" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "extra", "index", "receipt"])
-def test_verify_finds_damage_and_reading_refuses_it(
-    folder: Path, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    import shutil
-
-    out = tmp_path / "copy"
-    shutil.copytree(folder, out)
-    assert main(["verify", str(out)]) == 0
+def spoil(out: Path, damage: str) -> None:  # one branch for each kind
     shard = out / "chips.zarr/s1/c/1/0/0/0"
     content = bytearray(shard.read_bytes())
     if damage == "flip":
@@ -240,10 +234,51 @@ def test_verify_finds_damage_and_reading_refuses_it(
         receipt = json.loads(path.read_text())
         receipt["rows"][0]["lag_hours"] = 0.0
         path.write_text(json.dumps(receipt))
+    elif damage == "statistics":
+        document = json.loads((out / "corpus.json").read_text())
+        document["statistics"]["B01"]["mean"] = 1.0
+        (out / "corpus.json").write_text(json.dumps(document))
+    elif damage == "scale":
+        path = out / "chips.zarr/s1/zarr.json"
+        path.write_text(path.read_text().replace("0.01", "0.02"))
+    elif damage == "recipe":
+        path = out / "recipe.toml"
+        path.write_text(
+            path.read_text().replace("max_cloud_fraction = 0.1", "max_cloud_fraction = 1.0")
+        )
+    else:
+        (out / damage).unlink()
+
+
+DAMAGE = [
+    *("flip", "truncate", "delete", "extra", "index", "receipt"),
+    *("statistics", "scale", "recipe", "points.parquet", "refusals.parquet"),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_verify_finds_damage_and_reading_refuses_it(
+    folder: Path, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    out = tmp_path / "copy"
+    shutil.copytree(folder, out)
+    assert main(["verify", str(out)]) == 0
+    spoil(out, damage)
     capsys.readouterr()
     assert main(["verify", str(out)]) == 5
     printed = capsys.readouterr().out
-    names = {"index": "chips.parquet", "receipt": "receipts", "extra": "s1/c/9/x"}
+    names = {
+        "index": "chips.parquet",
+        "receipt": "receipts",
+        "extra": "s1/c/9/x",
+        "statistics": "corpus.json: statistics",
+        "scale": "chips.zarr/s1/zarr.json",
+        "recipe": "recipe.toml",
+        "points.parquet": "points.parquet: missing",
+        "refusals.parquet": "refusals.parquet: missing",
+    }
     assert names.get(damage, "chips.zarr/s1/c/1/0/0/0") in printed
     if damage in ("flip", "truncate"):
         with pytest.raises(StoreError, match="damaged"):
