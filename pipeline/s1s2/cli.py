@@ -53,8 +53,8 @@ def _say(line: str) -> None:
 
 def _open(arguments: argparse.Namespace) -> "Run":
     """Read recipe and flags, say in one line what will be built, and check the folder."""
-    from s1s2 import recipe  # noqa: PLC0415
-    from s1s2.run import chips_wanted, open_run  # noqa: PLC0415
+    from s1s2 import recipe
+    from s1s2.run import chips_wanted, open_run
 
     changes = {
         "catalog": _place(arguments.catalog),
@@ -91,9 +91,9 @@ def _headline(run: "Run") -> None:
 
 def _begun(arguments: argparse.Namespace) -> "Run":
     """Open a folder that `sample` or `build` has begun."""
-    from s1s2 import recipe  # noqa: PLC0415
-    from s1s2.layout import Folder  # noqa: PLC0415
-    from s1s2.run import open_run  # noqa: PLC0415
+    from s1s2 import recipe
+    from s1s2.layout import Folder
+    from s1s2.run import open_run
 
     folder = Folder(Path(arguments.out))
     if not folder.recipe.exists():
@@ -104,21 +104,21 @@ def _begun(arguments: argparse.Namespace) -> "Run":
 
 
 def _cluster(arguments: argparse.Namespace) -> "Cluster":
-    from s1s2.cluster import Cluster  # noqa: PLC0415
+    from s1s2.cluster import Cluster
 
     return Cluster(arguments.workers, arguments.scheduler, arguments.threads)
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    from s1s2 import stages  # noqa: PLC0415
+    from s1s2 import stages
 
     run = _open(arguments)
     return _finished(run, stages.build(run, _cluster(arguments)))
 
 
 def _finished(run: "Run", done: "store.Json") -> int:
-    from s1s2 import tables  # noqa: PLC0415
-    from s1s2.sample import SPLITS  # noqa: PLC0415
+    from s1s2 import tables
+    from s1s2.sample import SPLITS
 
     root = run.folder.root
     splits = " · ".join(f"{k} {done['splits'][k]:,}" for k in SPLITS)
@@ -141,7 +141,7 @@ def _finished(run: "Run", done: "store.Json") -> int:
 
 
 def _sample(arguments: argparse.Namespace) -> int:
-    from s1s2 import stages  # noqa: PLC0415
+    from s1s2 import stages
 
     run = _open(arguments)
     points = stages.sample_points(run)
@@ -152,7 +152,7 @@ def _sample(arguments: argparse.Namespace) -> int:
 
 
 def _search(arguments: argparse.Namespace) -> int:
-    from s1s2 import stages  # noqa: PLC0415
+    from s1s2 import stages
 
     run = _begun(arguments)
     scenes = stages.search_scenes(run, _part(arguments.part))
@@ -165,7 +165,7 @@ def _search(arguments: argparse.Namespace) -> int:
 
 
 def _match(arguments: argparse.Namespace) -> int:
-    from s1s2 import stages  # noqa: PLC0415
+    from s1s2 import stages
 
     run = _begun(arguments)
     candidates = stages.match_points(run)
@@ -175,7 +175,7 @@ def _match(arguments: argparse.Namespace) -> int:
 
 
 def _chip(arguments: argparse.Namespace) -> int:
-    from s1s2 import stages  # noqa: PLC0415
+    from s1s2 import stages
 
     run = _begun(arguments)
     part = _part(arguments.part)
@@ -192,7 +192,7 @@ def _chip(arguments: argparse.Namespace) -> int:
 
 
 def _part(text: str) -> Any:  # noqa: ANN401  # a gather.Part, imported late
-    from s1s2.gather import Part  # noqa: PLC0415
+    from s1s2.gather import Part
 
     index, slash, count = text.partition("/")
     if not (slash and index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
@@ -202,7 +202,7 @@ def _part(text: str) -> Any:  # noqa: ANN401  # a gather.Part, imported late
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from s1s2 import stages  # noqa: PLC0415
+    from s1s2 import stages
 
     run = _open(arguments)
     cost = stages.plan(run, arguments.workers)
@@ -220,15 +220,15 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _recipe(_: argparse.Namespace) -> int:
-    from s1s2.recipe import default_text  # noqa: PLC0415
+    from s1s2.recipe import default_text
 
     print(default_text(), end="")
     return OK
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from s1s2 import ledger  # noqa: PLC0415
-    from s1s2.layout import Folder  # noqa: PLC0415
+    from s1s2 import ledger
+    from s1s2.layout import Folder
 
     folder = Folder(Path(arguments.corpus))
     problems = ledger.verify(folder)
@@ -246,8 +246,8 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from s1s2.load import Corpus  # noqa: PLC0415
-    from s1s2.show import pick, save_pairs, summary  # noqa: PLC0415
+    from s1s2.load import Corpus
+    from s1s2.show import pick, save_pairs, summary
 
     corpus = Corpus(arguments.corpus)
     for line in summary(corpus):

@@ -1,18 +1,12 @@
-"""From a scene, a band and a grid to pixels: the one door that opens files.
+"""From a scene, a band and a grid to pixels: the one door that opens files, as GeoTIFF only."""
 
-A catalog is not trusted. What may be opened is decided before GDAL sees a name: hosts and folders
-that the catalog's own description allows, and as GeoTIFF only. Otherwise an item could make us
-read any file of this machine, through a VRT that calls itself .tif (OSGeo/gdal#12645).
-"""
-
-import os
 import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Protocol, TypeVar
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import urlsplit
 
 import numpy as np
 import rasterio
@@ -23,6 +17,7 @@ from rasterio.io import DatasetReader
 from rasterio.warp import Resampling, reproject, transform_bounds
 from rasterio.windows import Window, from_bounds
 
+from s1s2.access import admit
 from s1s2.bands import RADAR, Band
 from s1s2.catalog import Catalog
 from s1s2.errors import ContractError, ReadError
@@ -49,7 +44,6 @@ GDAL_SETTINGS: dict[str, Any] = {
 _HALO_PX = 16
 _LARGEST_BLOCK = 64 << 20
 _ALIGNED = 1e-6
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 _MISSING = re.compile(r"response code: (?:404|410)")
 _MISSING_HERE = re.compile(r"No such file|does not exist")
 _UNDECODABLE = re.compile(r"decod|inflate|corrupt|IReadBlock", re.IGNORECASE)
@@ -59,7 +53,6 @@ _CODE = re.compile(r"HTTP response code: \d+|CURL error: [A-Za-z ]+")
 _TRIES = count(1)
 _WAITS_S = (0.5, 2.0)
 """Pauses before a remote file is opened again."""
-_HOST = re.compile(r"[A-Za-z0-9.-]+(?::\d+)?|\[[0-9A-Fa-f:]+\](?::\d+)?")
 
 
 @dataclass(frozen=True)
@@ -155,57 +148,6 @@ class RasterioReader:
                 raise problem
             time.sleep(wait)
         raise AssertionError  # the last attempt returns or raises
-
-
-def admit(href: str, catalog: Catalog) -> str:
-    """Return what may be opened for an href, or refuse it.
-
-    Args:
-        href: As the item has it: http(s), file, or an absolute path.
-        catalog: Whose hosts and folders decide.
-
-    Raises:
-        ContractError: If its scheme, host or folder is not among those the catalog allows.
-    """
-    try:
-        if not href.isprintable():
-            msg = "control characters"
-        else:
-            parts = urlsplit(href)
-            if parts.scheme in ("http", "https"):
-                return _admit_remote(href, parts, catalog)
-            if parts.scheme in ("", "file"):
-                return _admit_local(href, parts, catalog)
-            msg = f"scheme {parts.scheme} is not read"
-    except ValueError as error:
-        msg = f"{error}"
-    msg = f"catalog {catalog.name}: href {href[:200]!r} refused: {msg}"
-    raise ContractError(msg)
-
-
-def _admit_remote(href: str, parts: SplitResult, catalog: Catalog) -> str:
-    host = parts.hostname or ""
-    secure = parts.scheme == "https" or host in _LOOPBACK
-    if secure and _HOST.fullmatch(parts.netloc) and catalog.allows_host(parts.netloc):
-        return href
-    allowed = ", ".join(catalog.hosts) or "none"
-    msg = (
-        f"host {host or '?'} ({parts.scheme}); allowed hosts, over https: {allowed}; name a "
-        "host you trust with --allow-host"
-    )
-    raise ValueError(msg)
-
-
-def _admit_local(href: str, parts: SplitResult, catalog: Catalog) -> str:
-    path = os.path.realpath(unquote(parts.path) if parts.scheme == "file" else href)
-    roots = [os.path.realpath(folder) for folder in catalog.folders]
-    if any(os.path.commonpath([path, root]) == root for root in roots):
-        return path
-    msg = (
-        f"a local file outside the allowed folders ({', '.join(catalog.folders) or 'none'}); a "
-        "catalog's TOML may name others, as folders = ['...'] beside items = '...'"
-    )
-    raise ValueError(msg)
 
 
 def _named(url: str, attempt: int) -> str:
