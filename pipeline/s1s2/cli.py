@@ -16,8 +16,8 @@ from s1s2.arguments import USAGE, parser
 from s1s2.errors import ReadError, RecipeError, S1S2Error, redact
 
 if TYPE_CHECKING:
-    from s1s2 import store
     from s1s2.cluster import Cluster
+    from s1s2.receipts import Json
     from s1s2.run import Run
 
 OK, LATER, FEWER, DAMAGED, STOPPED = 0, 3, 4, 5, 130
@@ -116,7 +116,7 @@ def _build(arguments: argparse.Namespace) -> int:
     return _finished(run, stages.build(run, _cluster(arguments)))
 
 
-def _finished(run: "Run", done: "store.Json") -> int:
+def _finished(run: "Run", done: "Json") -> int:
     from s1s2 import tables
     from s1s2.sample import SPLITS
 

@@ -11,14 +11,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from s1s2 import layout, store
+from s1s2 import layout, receipts, store
 from s1s2.errors import StoreError
 from s1s2.fill import sums
 from s1s2.grid import GridSpec
 from s1s2.layout import ArrayPlan, Folder
+from s1s2.receipts import Json
 
 
-def has_gaps(found: Sequence[store.Json], per_shard: int) -> bool:
+def has_gaps(found: Sequence[Json], per_shard: int) -> bool:
     """Say whether a shard with chips after it is not full."""
     counts = [len(receipt["rows"]) for receipt in found]
     return any(count < per_shard and any(counts[k + 1 :]) for k, count in enumerate(counts))
@@ -26,7 +27,7 @@ def has_gaps(found: Sequence[store.Json], per_shard: int) -> bool:
 
 def was_dealt(folder: Folder) -> bool:
     """Say whether a corpus' chips were dealt out again."""
-    return any(receipt.get("dealt") for receipt in store.receipts(folder).values())
+    return any(receipt.get("dealt") for receipt in receipts.read_all(folder).values())
 
 
 def undo(folder: Folder) -> None:
@@ -35,7 +36,7 @@ def undo(folder: Folder) -> None:
     shutil.rmtree(folder.zarr, ignore_errors=True)
 
 
-def close_gaps(folder: Folder, spec: GridSpec, per_shard: int, notes: store.Json) -> None:
+def close_gaps(folder: Folder, spec: GridSpec, per_shard: int, notes: Json) -> None:
     """Deal all chips out again, so that rows are consecutive; does nothing where they are.
 
     The new shards are written beside the old ones. Then the old receipts go, the pixels are
@@ -45,10 +46,10 @@ def close_gaps(folder: Folder, spec: GridSpec, per_shard: int, notes: store.Json
     Raises:
         StoreError: If a shard is damaged.
     """
-    old = list(store.receipts(folder).values())
+    old = list(receipts.read_all(folder).values())
     if not has_gaps(old, per_shard):
         return
-    if problems := [line for receipt in old for line in store.damage(folder, receipt)]:
+    if problems := [line for receipt in old for line in receipts.damage(folder, receipt)]:
         msg = f"{folder.root}: {problems[0]}; run the same command again to fill that shard again"
         raise StoreError(msg)
     beside = Folder(folder.root / ".dense")
@@ -59,7 +60,7 @@ def close_gaps(folder: Folder, spec: GridSpec, per_shard: int, notes: store.Json
     for shard, receipt in enumerate(old):
         part = rows[shard * per_shard : (shard + 1) * per_shard]
         dealt = _dealt(folder, beside, plans, shard, part, per_shard)
-        store.write_receipt(beside, shard, receipt | dealt | {"dealt": True})
+        receipts.write_receipt(beside, shard, receipt | dealt | {"dealt": True})
     shutil.rmtree(folder.receipts)
     shutil.rmtree(folder.zarr)
     beside.zarr.rename(folder.zarr)
@@ -72,9 +73,9 @@ def _dealt(  # noqa: PLR0913, PLR0917  # where from, where to, and what
     beside: Folder,
     plans: Sequence[ArrayPlan],
     shard: int,
-    part: Sequence[store.Json],
+    part: Sequence[Json],
     per_shard: int,
-) -> store.Json:
+) -> Json:
     """Write one shard from chips that lie elsewhere; return what its receipt says of them."""
     if not part:
         return {"rows": [], "objects": {}, "sums": {}}

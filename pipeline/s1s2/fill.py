@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
-from s1s2 import layout, store, tables
+from s1s2 import layout, receipts, store, tables
 from s1s2.bands import RADAR, S2_10M, S2_20M
 from s1s2.catalog import Catalog
 from s1s2.chip import Chip, ChipRules, Pair, Refused, cut
@@ -26,6 +26,7 @@ from s1s2.grid import GridSpec
 from s1s2.layout import Folder
 from s1s2.radiometry import DB_INVALID, baseline_offset
 from s1s2.reader import RasterioReader, Reader
+from s1s2.receipts import Json
 from s1s2.scene import Scene
 
 logger = logging.getLogger(__name__)
@@ -106,16 +107,16 @@ def _offset(scene: Scene, catalog: Catalog) -> int:
     return baseline_offset(scene.processing_baseline or "")
 
 
-def is_filled(task: ShardTask, receipt: store.Json | None) -> bool:
+def is_filled(task: ShardTask, receipt: Json | None) -> bool:
     """Say whether a shard needs nothing more: it is full, or all its points were tried."""
-    if receipt is None or not store.is_there(task.folder, receipt):
+    if receipt is None or not receipts.is_there(task.folder, receipt):
         return False
     return len(receipt["rows"]) >= task.slots or len(receipt["tried"]) >= task.n_places
 
 
 def report_on(task: ShardTask) -> ShardReport:
     """Say how full a shard is, from its receipt."""
-    receipt = store.read_receipt(task.folder, task.shard)
+    receipt = receipts.read_receipt(task.folder, task.shard)
     chips = len(receipt["rows"]) if receipt else 0
     return ShardReport(task.shard, chips, task.slots, 0, is_filled(task, receipt))
 
@@ -133,8 +134,8 @@ def fill_shard(task: ShardTask, reader: Reader | None = None) -> ShardReport:
     # rasterio hides this one while it warps, but not from other threads; our arrays are placed
     warnings.simplefilter("ignore", NotGeoreferencedWarning)
     reader = reader or RasterioReader(task.catalogs)
-    receipt = store.read_receipt(task.folder, task.shard)
-    if receipt is not None and store.damage(task.folder, receipt):
+    receipt = receipts.read_receipt(task.folder, task.shard)
+    if receipt is not None and receipts.damage(task.folder, receipt):
         logger.warning("shard %d is damaged and will be filled again", task.shard)
         receipt = None
     if receipt is not None and is_filled(task, receipt):
@@ -157,7 +158,7 @@ def fill_shard(task: ShardTask, reader: Reader | None = None) -> ShardReport:
         if rows
         else {}
     )
-    store.write_receipt(
+    receipts.write_receipt(
         task.folder,
         task.shard,
         {
@@ -174,8 +175,8 @@ def fill_shard(task: ShardTask, reader: Reader | None = None) -> ShardReport:
 
 
 def _start(
-    task: ShardTask, receipt: store.Json | None, plans: Sequence[layout.ArrayPlan]
-) -> tuple[list[store.Json], list[store.Json], list[int], dict[str, NDArray[Any]]]:
+    task: ShardTask, receipt: Json | None, plans: Sequence[layout.ArrayPlan]
+) -> tuple[list[Json], list[Json], list[int], dict[str, NDArray[Any]]]:
     """Return rows, refusals, tried points and pixels of a shard that was left short, or nothing."""
     if receipt is None or not receipt["rows"]:
         tried = list(receipt["tried"]) if receipt else []
@@ -188,7 +189,7 @@ def _start(
 
 def _in_order(
     places: Sequence[Place], reader: Reader, task: ShardTask, wanted: int
-) -> Iterator[tuple[Place, Chip | None, list[store.Json]]]:
+) -> Iterator[tuple[Place, Chip | None, list[Json]]]:
     """Try points side by side, hand out their outcomes in order, and stop at the last chip wanted.
 
     No more points are under way than chips are wanted, so little is read for nothing.
@@ -197,7 +198,7 @@ def _in_order(
         return
     queue = iter(places)
     with ThreadPoolExecutor(task.threads) as pool:
-        running: deque[tuple[Place, Future[tuple[Chip | None, list[store.Json]]]]] = deque()
+        running: deque[tuple[Place, Future[tuple[Chip | None, list[Json]]]]] = deque()
 
         def start(count: int) -> None:
             for place in islice(queue, max(0, count)):
@@ -215,11 +216,9 @@ def _in_order(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _try_place(
-    place: Place, reader: Reader, task: ShardTask
-) -> tuple[Chip | None, list[store.Json]]:
+def _try_place(place: Place, reader: Reader, task: ShardTask) -> tuple[Chip | None, list[Json]]:
     """Try a point's pairs, best first; return the first good chip, and why the others were not."""
-    reasons: list[store.Json] = []
+    reasons: list[Json] = []
     for pair in place.pairs:
         outcome = cut(pair, reader, task.grid, task.rules)
         if isinstance(outcome, Chip):
@@ -228,7 +227,7 @@ def _try_place(
     return None, reasons
 
 
-def _reason(place: Place, pair: Pair, outcome: Refused) -> store.Json:
+def _reason(place: Place, pair: Pair, outcome: Refused) -> Json:
     return {
         "point": place.point,
         "reason": outcome.reason,
@@ -242,7 +241,7 @@ def _block(
     plan: layout.ArrayPlan,
     blocks: dict[str, NDArray[Any]],
     new: Sequence[Chip],
-    rows: Sequence[store.Json],
+    rows: Sequence[Json],
 ) -> NDArray[Any]:
     """Return all of a shard's values of one array: images old and new, columns from the rows."""
     if not plan.sharded:
@@ -254,19 +253,19 @@ def _block(
     return np.concatenate(parts) if parts else np.empty((0, *plan.tail), dtype=plan.dtype)
 
 
-def _value(name: str, row: store.Json) -> Any:  # noqa: ANN401  # whatever the column holds
+def _value(name: str, row: Json) -> Any:  # noqa: ANN401  # whatever the column holds
     if name.endswith("_time"):
         return round(datetime.fromisoformat(row[name]).timestamp() * 1000)
     return row[name]
 
 
-def sums(blocks: dict[str, NDArray[Any]], rows: Sequence[store.Json]) -> store.Json:
+def sums(blocks: dict[str, NDArray[Any]], rows: Sequence[Json]) -> Json:
     """Return count, sum and sum of squares of the stored numbers, by split and band.
 
     Valid pixels only. Whole numbers, so shards add up to the same statistics in any order.
     """
     splits = np.array([row["split"] for row in rows], dtype=object)
-    result: store.Json = {}
+    result: Json = {}
     for split in sorted(set(splits)):
         chosen = splits == split
         of_split = result.setdefault(split, {})

@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from s1s2 import layout, store, tables
+from s1s2 import layout, receipts, store, tables
 from s1s2.bands import OPTICAL, RADAR
 from s1s2.errors import StoreError
 from s1s2.files import write_bytes
 from s1s2.grid import GridSpec
 from s1s2.layout import FORMAT_VERSION, Folder, StoreSpec
+from s1s2.receipts import Json
 from s1s2.sample import SPLITS
 from s1s2.schemas import REFUSALS
 
 
-def finish(folder: Folder, spec: GridSpec, wanted: int, about: Mapping[str, Any]) -> store.Json:
+def finish(folder: Folder, spec: GridSpec, wanted: int, about: Mapping[str, Any]) -> Json:
     """Write the index, the refusals and, last of all, `corpus.json`.
 
     Args:
@@ -31,10 +32,10 @@ def finish(folder: Folder, spec: GridSpec, wanted: int, about: Mapping[str, Any]
     Returns:
         The content of `corpus.json`.
     """
-    store.sweep(folder)
-    found = store.receipts(folder)
+    receipts.sweep(folder)
+    found = receipts.read_all(folder)
     rows = [row for receipt in found.values() for row in receipt["rows"]]
-    identity = store.corpus_id(found)
+    identity = receipts.corpus_id(found)
     notes = {"s1s2:corpus_id": identity}
     tables.write_chips(folder.chips, tables.chips_table(rows), notes)
     refusals = refusals_of(folder, found)
@@ -52,11 +53,11 @@ def finish(folder: Folder, spec: GridSpec, wanted: int, about: Mapping[str, Any]
         **_counted(found),
         **about,
     }
-    write_bytes(folder.corpus, store.to_json(document))
+    write_bytes(folder.corpus, receipts.to_json(document))
     return document
 
 
-def _counted(found: Mapping[int, store.Json]) -> store.Json:
+def _counted(found: Mapping[int, Json]) -> Json:
     """Return what `corpus.json` says that follows from the receipts."""
     splits = Counter(row["split"] for receipt in found.values() for row in receipt["rows"])
     return {
@@ -76,7 +77,7 @@ def _hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def refusals_of(folder: Folder, found: Mapping[int, store.Json]) -> pd.DataFrame:
+def refusals_of(folder: Folder, found: Mapping[int, Json]) -> pd.DataFrame:
     """Return why points have no pair, and why pairs made no chip, in the columns of `REFUSALS`."""
     _, unmatched = tables.read_matchups(folder.matchups)
     first = unmatched[["point", "reason", "detail"]].assign(stage="match", s2_id=None, s1_id=None)
@@ -86,7 +87,7 @@ def refusals_of(folder: Folder, found: Mapping[int, store.Json]) -> pd.DataFrame
     return table.sort_values(["point", "stage"], kind="stable")[list(REFUSALS.names)]
 
 
-def statistics(found: Mapping[int, store.Json]) -> store.Json:
+def statistics(found: Mapping[int, Json]) -> Json:
     """Return mean and standard deviation of every band over the train split, in stored numbers.
 
     From whole-number sums, so the order of shards does not matter; None where no chip is in train.
@@ -96,7 +97,7 @@ def statistics(found: Mapping[int, store.Json]) -> store.Json:
         for band, values in receipt["sums"].get("train", {}).items():
             # Python integers: sums of squares of a large corpus pass 64 bits
             total[band] = total.get(band, np.zeros(3, object)) + np.array(values, dtype=object)
-    result: store.Json = {}
+    result: Json = {}
     for band in (*OPTICAL, *RADAR):
         count, first, second = total.get(str(band), (0, 0, 0))
         if not count:
@@ -111,7 +112,7 @@ def statistics(found: Mapping[int, store.Json]) -> store.Json:
     return result
 
 
-def open_corpus(folder: Folder) -> store.Json:
+def open_corpus(folder: Folder) -> Json:
     """Return `corpus.json`.
 
     Raises:
@@ -128,7 +129,7 @@ def open_corpus(folder: Folder) -> store.Json:
             "to go on"
         )
         raise StoreError(msg)
-    document = store.read_json(folder.corpus)
+    document = receipts.read_json(folder.corpus)
     if document.get("format_version") != FORMAT_VERSION:
         msg = (
             f"{folder.root}: format version {document.get('format_version')}, this s1s2 reads "
@@ -152,9 +153,11 @@ def verify(folder: Folder) -> list[str]:
     """
     document = open_corpus(folder)
     spec = GridSpec(int(document["chip_size_px"]))
-    found = store.receipts(folder)
-    problems = [f"shard {k}: {line}" for k, r in found.items() for line in store.damage(folder, r)]
-    if store.corpus_id(found) != document["corpus_id"]:
+    found = receipts.read_all(folder)
+    problems = [
+        f"shard {k}: {line}" for k, r in found.items() for line in receipts.damage(folder, r)
+    ]
+    if receipts.corpus_id(found) != document["corpus_id"]:
         problems.append("receipts: they are not those the corpus was finished with")
     problems += [
         f"corpus.json: {key} is not what the receipts add up to"
@@ -177,7 +180,7 @@ def verify(folder: Folder) -> list[str]:
     return problems + _verify_pixels(folder, spec, found)
 
 
-def _verify_pixels(folder: Folder, spec: GridSpec, found: Mapping[int, store.Json]) -> list[str]:
+def _verify_pixels(folder: Folder, spec: GridSpec, found: Mapping[int, Json]) -> list[str]:
     """Decode every chip and hold its pixels against the digest in its row."""
     plans = [p for p in layout.arrays(spec) if p.sharded]
     problems = []

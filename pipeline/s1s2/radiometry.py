@@ -13,8 +13,6 @@ DB_INVALID = -32768
 """Stored radar value of an invalid pixel."""
 DN_PER_REFLECTANCE = 10_000
 """Harmonised digital numbers in a surface reflectance of 1."""
-RADAR_NODATA = -32768.0
-"""Nodata of Planetary Computer's Sentinel-1 RTC files (its STAC collection says so)."""
 
 _OFFSET_SINCE = 4.0
 _OFFSET = -1000

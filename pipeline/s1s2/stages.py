@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from s1s2 import cluster as machines
-from s1s2 import dense, draw, fill, gather, layout, ledger, match, store, tables
+from s1s2 import dense, draw, fill, gather, layout, ledger, match, receipts, store, tables
 from s1s2.catalog import require
 from s1s2.cluster import Cluster
 from s1s2.errors import StoreError
@@ -25,6 +25,7 @@ from s1s2.fill import ShardReport, ShardTask
 from s1s2.gather import Part
 from s1s2.layout import Folder
 from s1s2.progress import track
+from s1s2.receipts import Json
 from s1s2.run import SOURCES, Run, about, begin, begun_with, sources
 from s1s2.scene import Scene
 
@@ -126,7 +127,7 @@ def shard_tasks(run: Run, cluster: Cluster) -> list[ShardTask]:
 
 def finish(
     run: Run, reports: list[ShardReport], *, last: bool = False, alone: bool = True
-) -> store.Json | None:
+) -> Json | None:
     """Write index, refusals and `corpus.json`, once every shard is as full as its points allow.
 
     Args:
@@ -146,7 +147,7 @@ def finish(
         if there["wanted"] == run.n and there["last"] >= last:
             return there
     grid, per_shard = run.recipe.grid, run.recipe.store.chips_per_shard
-    if last and dense.has_gaps(list(store.receipts(run.folder).values()), per_shard):
+    if last and dense.has_gaps(list(receipts.read_all(run.folder).values()), per_shard):
         if not alone:
             return None
         dense.close_gaps(run.folder, grid, per_shard, about(run))
@@ -155,7 +156,7 @@ def finish(
     return document
 
 
-def build(run: Run, cluster: Cluster) -> store.Json:
+def build(run: Run, cluster: Cluster) -> Json:
     """Go round the stages until every shard is full, or further points do not help.
 
     Returns:
@@ -187,14 +188,14 @@ def build(run: Run, cluster: Cluster) -> store.Json:
     return document
 
 
-def _finished(run: Run) -> store.Json | None:
+def _finished(run: Run) -> Json | None:
     """Return `corpus.json` if there is nothing left to do for this corpus."""
     if not run.folder.corpus.exists():
         return None
     done = ledger.open_corpus(run.folder)
-    receipts = store.receipts(run.folder)
-    whole = len(receipts) == len(run.slots) and all(
-        store.is_there(run.folder, receipt) for receipt in receipts.values()
+    found = receipts.read_all(run.folder)
+    whole = len(found) == len(run.slots) and all(
+        receipts.is_there(run.folder, receipt) for receipt in found.values()
     )
     return done if whole and done["last"] and done["wanted"] == run.n else None
 

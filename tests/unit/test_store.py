@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from s1s2 import layout, store
+from s1s2 import layout, receipts, store
 from s1s2.errors import StoreError
 from s1s2.files import write_bytes
 from s1s2.grid import GridSpec
@@ -62,7 +62,7 @@ def test_every_chunk_carries_a_checksum(tmp_path: Path) -> None:
         path.write_bytes(bad)
         with pytest.raises(StoreError, match="damaged"):
             store.read_rows(folder, plans, 0, 4)
-        assert store.damage(folder, {"objects": objects})
+        assert receipts.damage(folder, {"objects": objects})
 
 
 def test_the_format_on_disk(tmp_path: Path) -> None:
@@ -101,10 +101,10 @@ def test_a_file_is_written_whole_or_not_at_all(
 
 def test_a_receipt_of_another_format_is_refused(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
-    store.write_receipt(folder, 3, {"format_version": 99})
+    receipts.write_receipt(folder, 3, {"format_version": 99})
     with pytest.raises(StoreError, match="format version 99, this is 1"):
-        store.read_receipt(folder, 3)
-    assert store.read_receipt(folder, 4) is None
+        receipts.read_receipt(folder, 3)
+    assert receipts.read_receipt(folder, 4) is None
     folder.receipt(5).write_text("{")
     with pytest.raises(StoreError, match="damaged"):
-        store.read_receipt(folder, 5)
+        receipts.read_receipt(folder, 5)
