@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> object:
     """Import on first use: `import s1s2` and the command line stay fast."""
     if name == "Corpus":
-        from importlib import import_module  # noqa: PLC0415
+        from importlib import import_module  # noqa: PLC0415  # one function needs it
 
         return import_module("s1s2.load").Corpus
     msg = f"module 's1s2' has no attribute {name!r}"

@@ -62,7 +62,9 @@ def parser() -> argparse.ArgumentParser:
     _add_what(command)
     _add_cluster(command)
     command = _command(commands, "recipe", "print the default recipe, commented")
-    command = _command(commands, "verify", "prove every byte of a finished corpus")
+    command = _command(
+        commands, "verify", "prove a finished corpus: every file, checksum and pixel"
+    )
     command.add_argument("corpus", metavar="CORPUS", help="folder of a finished corpus")
     command = _command(commands, "show", "say what a corpus holds and draw some of its pairs")
     command.add_argument("corpus", metavar="CORPUS", help="folder of a finished corpus")

@@ -30,7 +30,7 @@ def read_places(path: Path) -> pd.DataFrame:
         msg = f"points file {path}: cannot be read ({error})"
         raise RecipeError(msg) from error
     lon, lat = places["lon"], places["lat"]
-    bad = np.flatnonzero(~((lon.abs() <= 180) & (lat.abs() <= 90)))  # noqa: PLR2004
+    bad = np.flatnonzero(~((lon.abs() <= 180) & (lat.abs() <= 90)))  # noqa: PLR2004  # degrees
     if len(bad):
         row = int(bad[0])
         msg = (

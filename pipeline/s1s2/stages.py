@@ -92,17 +92,20 @@ def match_points(run: Run) -> pd.DataFrame:
 def cut_chips(run: Run, cluster: Cluster, part: Part | None = None) -> list[ShardReport]:
     """Fill the shards that are not yet full, wherever they run; report on all of them."""
     tasks = shard_tasks(run, cluster)
-    if not all(fill.report_on(t).filled for t in tasks) and dense.was_dealt(run.folder):
+    before = {t.shard: fill.report_on(t) for t in tasks}
+    if not all(r.filled for r in before.values()) and dense.was_dealt(run.folder):
         dense.undo(run.folder)
-    mine = [t for t in tasks if (part or Part()).owns(t.shard)]
-    todo = [t for t in mine if not fill.report_on(t).filled]
+        before = {t.shard: fill.report_on(t) for t in tasks}
+    open_ = [t for t in tasks if not before[t.shard].filled]
+    todo = [t for t in open_ if (part or Part()).owns(t.shard)]
     if todo:
         run.folder.corpus.unlink(missing_ok=True)
         plans, per_shard = layout.arrays(run.recipe.grid), run.recipe.store.chips_per_shard
         store.create(run.folder, plans, run.n, per_shard, about(run))
     with track("chip", sum(t.slots for t in todo), "chips") as tick:
         machines.run_shards(todo, cluster, lambda report: tick(report.new))
-    return [fill.report_on(t) for t in tasks]
+    after = before | {t.shard: fill.report_on(t) for t in open_}
+    return [after[t.shard] for t in tasks]
 
 
 def shard_tasks(run: Run, cluster: Cluster) -> list[ShardTask]:

@@ -82,15 +82,13 @@ def test_api_and_geoparquet_and_json_give_the_same_table(
         stac_geoparquet.arrow.parse_stac_items_to_arrow(archive.items, schema="FullFile"), parquet
     )
     tables_written = {}
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
     with StacServer(archive.items).running() as server:
         sources = {
             "api": api_toml(tmp_path / "pc.toml", server.url),
-            "parquet": items_toml(tmp_path / "a/pc.toml", parquet)
-            if (tmp_path / "a").mkdir() is None
-            else None,
-            "json": items_toml(tmp_path / "b/pc.toml", archive.save())
-            if (tmp_path / "b").mkdir() is None
-            else None,
+            "parquet": items_toml(tmp_path / "a/pc.toml", parquet),
+            "json": items_toml(tmp_path / "b/pc.toml", archive.save()),
         }
         for name, toml in sources.items():
             scenes = gathered(toml, points, tmp_path / f"answers-{name}")
