@@ -9,6 +9,8 @@ from s1s2.bands import Band, Sensor, bands_of
 from s1s2.errors import CatalogError
 
 ITEMS_SUFFIXES = (".json", ".geojson", ".parquet", ".geoparquet")
+SANDBOX = "http://sandbox.invalid"
+"""Where the sandbox's hrefs point: a name that never resolves (RFC 2606), whatever its port."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,10 @@ class Catalog:
     budget: Budget = field(default_factory=Budget)
     simulated: bool = False
     """True where the pixels are made up, so that everything shown says so."""
+    sandbox: bool = False
+    """True where this package serves the catalog itself, on this machine."""
+    address: str = field(default="", compare=False)
+    """Where the sandbox listens now, `http://127.0.0.1:PORT`; never kept."""
 
     def __post_init__(self) -> None:
         if bool(self.endpoint) == bool(self.items):
@@ -86,6 +92,24 @@ class Catalog:
     def search_key(self) -> str:
         """What decides the scenes a search finds; who may be asked how fast is no part of it."""
         return repr((self.name, self.endpoint, self.items, self.s1, self.s2))
+
+    def located(self, href: str) -> str:
+        """Return where an href is found now: the sandbox's name becomes its address.
+
+        Raises:
+            CatalogError: If the sandbox is not being served.
+        """
+        if not self.sandbox or not href.startswith(f"{SANDBOX}/"):
+            return href
+        if not self.address:
+            msg = f"catalog {self.name}: the sandbox is not running; s1s2 starts it for a command"
+            raise CatalogError(msg)
+        return self.address + href.removeprefix(SANDBOX)
+
+    def unlocated(self, href: str) -> str:
+        """Return an href as it may be kept: the sandbox's address becomes its name."""
+        here = f"{self.address}/"
+        return SANDBOX + href[len(here) - 1 :] if self.address and href.startswith(here) else href
 
     def product(self, sensor: Sensor) -> Product:
         """Return this catalog's product of one sensor."""

@@ -111,9 +111,13 @@ def _cluster(arguments: argparse.Namespace) -> "Cluster":
 
 def _build(arguments: argparse.Namespace) -> int:
     from s1s2 import stages
+    from s1s2.serving import served
 
     run = _open(arguments)
-    return _finished(run, stages.build(run, _cluster(arguments)))
+    if (done := stages.finished(run)) is None:
+        with served(run) as run:
+            done = stages.build(run, _cluster(arguments))
+    return _finished(run, done)
 
 
 def _finished(run: "Run", done: "Json") -> int:
@@ -153,9 +157,10 @@ def _sample(arguments: argparse.Namespace) -> int:
 
 def _search(arguments: argparse.Namespace) -> int:
     from s1s2 import stages
+    from s1s2.serving import served
 
-    run = _begun(arguments)
-    scenes = stages.search_scenes(run, _part(arguments.part))
+    with served(_begun(arguments)) as run:
+        scenes = stages.search_scenes(run, _part(arguments.part))
     if scenes is None:
         _say(f"search  part {arguments.part} done; other parts have queries left")
         return OK
@@ -176,10 +181,11 @@ def _match(arguments: argparse.Namespace) -> int:
 
 def _chip(arguments: argparse.Namespace) -> int:
     from s1s2 import stages
+    from s1s2.serving import served
 
-    run = _begun(arguments)
     part = _part(arguments.part)
-    reports = stages.cut_chips(run, _cluster(arguments), part)
+    with served(_begun(arguments)) as run:
+        reports = stages.cut_chips(run, _cluster(arguments), part)
     done = stages.finish(run, reports, alone=part.count == 1)
     if done is None and all(r.filled for r in reports):
         _say(f"chip    all shards are there, with gaps; next: s1s2 chip -o {run.folder.root}")

@@ -129,7 +129,7 @@ class RasterioReader:
         catalog = self._catalogs[scene.catalog]
         href = admit(scene.hrefs[band], catalog)
         remote = urlsplit(href).scheme in ("http", "https")
-        sign = signer_for(catalog.signing)
+        sign = signer_for(catalog)
         for attempt, wait in enumerate((*_WAITS_S, None) if remote else (None,)):
             try:
                 with (

@@ -121,7 +121,8 @@ class ApiSource:
         catalog = self._catalog
         try:
             return Client.open(
-                catalog.endpoint, stac_io=StacApiIO(max_retries=retry, timeout=_TIMEOUT_S)
+                catalog.located(catalog.endpoint),
+                stac_io=StacApiIO(max_retries=retry, timeout=_TIMEOUT_S),
             )
         except Exception as error:
             if not isinstance(error, _client_errors()):
@@ -152,12 +153,24 @@ class ApiSource:
             limit=_PAGE,
         )
         try:
-            yield from _features(search.pages_as_dicts(), name)
+            for item in _features(search.pages_as_dicts(), name):
+                yield _kept(item, self._catalog)
         except Exception as error:
             if not isinstance(error, _client_errors()):
                 raise
             msg = f"catalog {name}: a search failed ({_cause(error)}); run again to go on from here"
             raise CatalogError(msg) from error
+
+
+def _kept(item: Item, catalog: Catalog) -> Item:
+    """Return an item whose hrefs may be kept: of a sandbox, the address is only today's."""
+    if not catalog.address:
+        return item
+    assets = {
+        key: {**asset, "href": catalog.unlocated(str(asset.get("href", "")))}
+        for key, asset in dict(item.get("assets") or {}).items()
+    }
+    return {**item, "assets": assets}
 
 
 def _features(pages: Iterator[dict[str, Any]], name: str) -> Iterator[Item]:

@@ -165,7 +165,7 @@ def build(run: Run, cluster: Cluster) -> Json:
     Returns:
         The content of `corpus.json`; it counts fewer chips than wanted where points ran out.
     """
-    if (done := _finished(run)) is not None:
+    if (done := finished(run)) is not None:
         return done
     for sensor, catalog in run.catalogs.items():
         require(catalog, sensor)
@@ -191,7 +191,7 @@ def build(run: Run, cluster: Cluster) -> Json:
     return document
 
 
-def _finished(run: Run) -> Json | None:
+def finished(run: Run) -> Json | None:
     """Return `corpus.json` if there is nothing left to do for this corpus."""
     if not run.folder.corpus.exists():
         return None

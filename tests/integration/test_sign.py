@@ -14,7 +14,8 @@ CODE = """
 import json, sys
 from concurrent.futures import ThreadPoolExecutor
 from s1s2.sign import signer_for
-sign = signer_for("planetary-computer")
+from s1s2.recipe import load_catalog
+sign = signer_for(load_catalog("planetary-computer"))
 hrefs = [f"https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/{i}.tif" for i in range(40)]
 with ThreadPoolExecutor(16) as pool:
     print(json.dumps(list(pool.map(sign, hrefs))))

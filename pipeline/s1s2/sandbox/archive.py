@@ -1,0 +1,94 @@
+"""The simulated archive: which scenes exist, found by place and time, or by id.
+
+Nothing is stored: both missions repeat, so that a scene is one of some tens of thousands of passes
+and slices and the number of a cycle. Looking is lazy, from the newest scene on.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from shapely.geometry.base import BaseGeometry
+
+from s1s2.sandbox.area import Area
+from s1s2.sandbox.orbits import (
+    DAY,
+    END_OF_ARCHIVE,
+    S1_UNITS,
+    S2_UNITS,
+    microseconds,
+    moment,
+)
+from s1s2.sandbox.s1_scenes import RadarScenes
+from s1s2.sandbox.s2_scenes import OpticalScenes
+from s1s2.sandbox.scenes import S1_COLLECTION, S2_COLLECTION, OpticalScene, RadarScene
+
+Scene = OpticalScene | RadarScene
+
+_AT_ONCE = 600
+"""About how many scenes are looked at in one go."""
+
+
+class Archive:
+    """All scenes of a seed.
+
+    Examples:
+        >>> from shapely import Point
+        >>> at = datetime(2019, 8, 1, tzinfo=UTC), datetime(2019, 8, 11, tzinfo=UTC)
+        >>> scenes = Archive().scenes("sentinel-2-l2a", Point(1.5, 43.6), *at)
+        >>> sorted({(s.platform, s.relative_orbit, s.tile) for s in scenes})
+        [('S2A', 8, '31TCJ'), ('S2A', 51, '31TCJ'), ('S2B', 8, '31TCJ'), ('S2B', 51, '31TCJ')]
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._shelves: dict[str, OpticalScenes | RadarScenes] = {
+            S2_COLLECTION: OpticalScenes(seed),
+            S1_COLLECTION: RadarScenes(seed),
+        }
+
+    def scenes(
+        self, collection: str, area: BaseGeometry | None, begins: datetime, ends: datetime
+    ) -> Iterator[Scene]:
+        """Yield the scenes of a collection, newest first.
+
+        Args:
+            collection: `sentinel-2-l2a` or `sentinel-1-rtc`.
+            area: Any geometry in degrees that the data must meet; None for the whole Earth.
+            begins: Earliest STAC `datetime`: start of the datatake (Sentinel-2) or middle of the
+                slice (Sentinel-1).
+            ends: Latest one.
+
+        Raises:
+            KeyError: If there is no such collection.
+        """
+        shelf = self._shelves[collection]
+        place = None if area is None else Area.of(area)
+        rows = shelf.near(place)
+        if not len(rows):
+            return
+        first, last = extent(collection)
+        since, until = max(microseconds(begins), first), min(microseconds(ends), last)
+        step = max(1, int(_AT_ONCE / shelf.per_day(rows) * DAY))
+        while until >= since:
+            start = max(since, until - step + 1)
+            found: list[Scene] = [*shelf.between(rows, place, start, until)]
+            yield from sorted(found, key=lambda s: (stac_time(s), s.id), reverse=True)
+            until = start - 1
+
+    def scene(self, collection: str, identity: str) -> Scene | None:
+        """Return the scene of an id: the one that a search would give, or None."""
+        shelf = self._shelves.get(collection)
+        return shelf.named(identity) if shelf else None
+
+
+def stac_time(scene: Scene) -> datetime:
+    """Return what Planetary Computer gives as a scene's `datetime`."""
+    if isinstance(scene, OpticalScene):
+        return scene.datatake_starts
+    middle = (microseconds(scene.starts) + microseconds(scene.ends)) // 2
+    return moment(middle)
+
+
+def extent(collection: str) -> tuple[int, int]:
+    """Return when a collection's first and last scenes can be, microseconds since 1970."""
+    units = S2_UNITS if collection == S2_COLLECTION else S1_UNITS
+    return min(u.begins for u in units), END_OF_ARCHIVE

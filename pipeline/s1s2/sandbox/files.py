@@ -1,0 +1,196 @@
+"""From a path in the simulated archive to a file whose blocks are rendered when asked for."""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s1s2.bands import Band
+from s1s2.sandbox import optical, radar, sky
+from s1s2.sandbox.blocks import BLOCK_PX
+from s1s2.sandbox.net import Patch, net_of
+from s1s2.sandbox.planet import ground
+from s1s2.sandbox.scenes import S2_TILE_M, Edge, OpticalScene, RadarScene
+from s1s2.sandbox.tiff import Raster
+
+_RADAR = {"vv": Band.VV, "vh": Band.VH, "hh": Band.VV, "hv": Band.VH}
+"""Polarisation of an asset; HH looks as VV, HV as VH."""
+_VIEWS_KEPT = 64
+"""Views of 2 to 3 MB: those of eight chips that are read at once."""
+
+Block = tuple[int, int, int]
+Find = Callable[[str, str, str], tuple[OpticalScene | RadarScene, str] | None]
+"""Takes account, container and path; returns a scene and the asset's key."""
+
+
+class _Views:
+    """Keeps the last views, and lets several readers of one wait for the first."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Any, Future[Any]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Any, make: Callable[[], Any]) -> Any:  # noqa: ANN401  # either view
+        with self._lock:
+            future = self._kept.get(key)
+            mine = future is None
+            if future is None:
+                future = self._kept[key] = Future()
+                if len(self._kept) > _VIEWS_KEPT:
+                    self._kept.popitem(last=False)
+            else:
+                self._kept.move_to_end(key)
+        if mine:
+            try:
+                future.set_result(make())
+            except BaseException as error:
+                future.set_exception(error)
+                with self._lock:
+                    self._kept.pop(key, None)
+                raise
+        return future.result()
+
+
+class RenderedFiles:
+    """The archive's files.
+
+    Args:
+        find: Finds the scene and the asset that a path stands for.
+        seed: The planet's.
+    """
+
+    def __init__(self, find: Find, seed: int) -> None:
+        self._find, self._seed, self._views = find, seed, _Views()
+
+    def find(self, account: str, container: str, path: str) -> "RenderedFile | None":
+        """Return a file, or none where there is none."""
+        found = self._find(account, container, path)
+        if found is None:
+            return None
+        scene, key = found
+        tag = hashlib.sha256(repr((self._seed, account, container, path)).encode()).hexdigest()[:20]
+        if isinstance(scene, RadarScene) and key in _RADAR:
+            return RenderedFile(_radar_raster(scene), tag, _Radar(scene, key, self._seed, self._views))
+        if isinstance(scene, OpticalScene) and key in Band.__members__:
+            band = Band(key)
+            picture = _Optical(scene, band, self._seed, self._views)
+            return RenderedFile(_optical_raster(scene, band), tag, picture)
+        return None
+
+
+class _Picture(Protocol):
+    def pixels(self, gsd: float, row: int, col: int) -> NDArray[Any]: ...
+
+
+@dataclass(frozen=True)
+class RenderedFile:
+    """One file; see `render.File`."""
+
+    raster: Raster
+    etag: str
+    _picture: _Picture
+
+    def block(self, level: int, row: int, col: int) -> NDArray[Any]:
+        """Return a block's pixels, shape (512, 512), nodata where it sticks out of the image."""
+        gsd = self.raster.gsd * 2**level
+        pixels = self._picture.pixels(gsd, row, col)
+        width = -(-self.raster.width // 2**level) - col * BLOCK_PX
+        height = -(-self.raster.height // 2**level) - row * BLOCK_PX
+        pixels[:, max(width, 0) :] = self.raster.nodata or 0
+        pixels[max(height, 0) :] = self.raster.nodata or 0
+        return pixels
+
+
+def _optical_raster(scene: OpticalScene, band: Band) -> Raster:
+    size = S2_TILE_M // band.gsd_m
+    sample = "u8" if band is Band.SCL else "u15"
+    return Raster(scene.epsg, scene.left, scene.top, band.gsd_m, size, size, sample)  # type: ignore[arg-type]
+
+
+def _radar_raster(scene: RadarScene) -> Raster:
+    return Raster(
+        scene.epsg, scene.left, scene.top, 10, scene.width, scene.height, "f32", radar.NODATA
+    )
+
+
+@dataclass(frozen=True)
+class _Optical:
+    scene: OpticalScene
+    band: Band
+    seed: int
+    views: _Views
+
+    def pixels(self, gsd: float, row: int, col: int) -> NDArray[Any]:
+        scene = self.scene
+        patch = _patch(scene, gsd, row, col)
+        key = scene.recording, gsd, row, col
+        view = self.views.get(key, lambda: self._view(patch))
+        if view is None:
+            kind = np.uint8 if self.band is Band.SCL else np.uint16
+            return np.zeros((BLOCK_PX, BLOCK_PX), kind)
+        if self.band is Band.SCL:
+            return optical.scene_classification(view)
+        return optical.numbers(view, self.band, scene.offset, scene.datatake, scene.recording)
+
+    def _view(self, patch: Patch) -> optical.View | None:
+        scene = self.scene
+        outside = outside_of(patch, scene.edges)
+        if outside is not None and outside.all():
+            return None
+        day = scene.sensed_at.timetuple().tm_yday
+        azimuth, zenith = scene.sun_azimuth, scene.sun_zenith
+        clouds = sky.clouds(patch, net_of(patch), day, scene.datatake, azimuth, zenith)
+        return optical.view_of(ground(patch, day, self.seed), clouds, outside, azimuth, zenith)
+
+
+@dataclass(frozen=True)
+class _Radar:
+    scene: RadarScene
+    key: str
+    seed: int
+    views: _Views
+
+    def pixels(self, gsd: float, row: int, col: int) -> NDArray[np.float32]:
+        scene = self.scene
+        patch = _patch(scene, gsd, row, col)
+        view = self.views.get((scene.recording, gsd, row, col), lambda: self._view(patch))
+        if view is None:
+            return np.full((BLOCK_PX, BLOCK_PX), radar.NODATA, np.float32)
+        corner = (col * BLOCK_PX, row * BLOCK_PX)
+        return radar.power(view, _RADAR[self.key], scene.datatake, scene.recording, corner)
+
+    def _view(self, patch: Patch) -> radar.View | None:
+        scene = self.scene
+        outside = outside_of(patch, scene.edges)
+        if outside is not None and outside.all():
+            return None
+        near, half = scene.edges[0], patch.gsd / 2
+        first = near.a * (patch.left + half) + near.b * (patch.top - half) + near.c
+        across = (first, near.a * patch.gsd, -near.b * patch.gsd)
+        day = scene.starts.timetuple().tm_yday
+        return radar.view_of(ground(patch, day, self.seed), scene.look, across, outside)
+
+
+def _patch(scene: OpticalScene | RadarScene, gsd: float, row: int, col: int) -> Patch:
+    side = gsd * BLOCK_PX
+    return Patch(scene.epsg, scene.left + col * side, scene.top - row * side, gsd, BLOCK_PX)
+
+
+def outside_of(patch: Patch, edges: tuple[Edge, ...]) -> NDArray[np.bool_] | None:
+    """Say which pixels' centres lie beyond an edge; None where none does."""
+    x = patch.left + (np.arange(patch.size) + 0.5) * patch.gsd
+    y = patch.top - (np.arange(patch.size) + 0.5) * patch.gsd
+    outside: NDArray[np.bool_] | None = None
+    for edge in edges:
+        corners = edge.a * x[[0, -1]] + (edge.b * y[[0, -1]] + edge.c)[:, np.newaxis]
+        if corners.min() >= 0:
+            continue
+        beyond = edge.a * x + (edge.b * y + edge.c)[:, np.newaxis] < 0
+        outside = beyond if outside is None else outside | beyond
+    return outside

@@ -1,0 +1,173 @@
+"""What Sentinel-2 measures: sunlight on the ground, clouds and their shadows, noise, and the SCL.
+
+Bottom-of-atmosphere reflectance x 10,000 as Level-2A products have it, the offset of later
+baselines really added.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from s1s2.bands import OPTICAL, Band
+from s1s2.sandbox.covers import Cover, reflectance
+from s1s2.sandbox.noise import hash3, key_of
+from s1s2.sandbox.planet import Ground
+from s1s2.sandbox.sky import Clouds
+
+CLOUD = np.array([
+    6200, 6300, 6200, 6300, 6350, 6400, 6450, 6500, 6500, 6000, 4600, 3600,
+], dtype=np.float64)  # fmt: skip
+"""Reflectance x 10,000 of an opaque cloud, by band."""
+HAZE = np.array([60, 45, 28, 18, 14, 11, 9, 7, 6, 6, 2, 1], dtype=np.float64)
+"""What the aerosol that correction left adds at most, by band."""
+NOISE = np.array([9, 11, 10, 10, 9, 9, 9, 12, 9, 10, 8, 8], dtype=np.float64)
+"""Half width of the sensor's noise over dark ground, reflectance x 10,000."""
+LARGEST_DN = 32_767  # 15 bits
+_U, _F = np.uint32, np.float32
+THIN, MEDIUM, HIGH = 38, 115, 190
+"""From which opacity (of 255) the SCL says thin cirrus, cloud of medium, of high probability."""
+DARK = 0.35
+"""Below which relative illumination the SCL says dark area."""
+LEAST_NDVI = 0.4
+"""Above which normalised difference the SCL says vegetation."""
+DARK_AREA, SHADOW, VEGETATION, BARE, WATER = 2, 3, 4, 5, 6
+CLOUD_MEDIUM, CLOUD_HIGH, CIRRUS, SNOW_OR_ICE = 8, 9, 10, 11
+
+
+@dataclass(frozen=True)
+class View:
+    """What one datatake sees of a patch, shared by its bands; arrays of shape (size, size)."""
+
+    cover: NDArray[np.uint8]
+    """A `Cover` each."""
+    green: NDArray[np.uint8]
+    """0 dry to 255 lush."""
+    gain: NDArray[np.float32]
+    """Brightness relative to the cover's mean, sunlight on the slope included."""
+    dark: NDArray[np.bool_]
+    """True on slopes that the sun hardly reaches."""
+    clouds: Clouds | None
+    outside: NDArray[np.bool_] | None
+    """True where the swath does not reach; None where it covers all."""
+
+
+def view_of(  # noqa: PLR0913  # what lies there, and how it is seen
+    ground: Ground,
+    clouds: Clouds | None,
+    outside: NDArray[np.bool_] | None,
+    azimuth: float,
+    zenith: float,
+) -> View:
+    """Put sunlight on the ground.
+
+    Args:
+        ground: What lies there.
+        clouds: What lies above it.
+        outside: Where the swath does not reach.
+        azimuth: Of the sun, degrees clockwise from north.
+        zenith: Of the sun, degrees; taken as 75 at most.
+    """
+    zenith, azimuth = np.radians(min(zenith, 75.0)), np.radians(azimuth)
+    sun = (np.sin(zenith) * np.sin(azimuth), np.sin(zenith) * np.cos(azimuth), np.cos(zenith))
+    gain, dark = np.empty_like(ground.tone), np.empty(ground.tone.shape, np.bool_)
+    _lit(ground.east, ground.north, ground.tone, sun, gain, dark)
+    return View(ground.cover, ground.green, gain, dark, clouds, outside)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _lit(east, north, tone, sun, gain, dark):  # noqa: ANN001, ANN202, PLR0913
+    sx, sy, sz = sun
+    for r in range(gain.shape[0]):
+        for c in range(gain.shape[1]):
+            e, n = np.float64(east[r, c]), np.float64(north[r, c])
+            light = (sz - sx * e - sy * n) / (sz * np.sqrt(1.0 + e * e + n * n))
+            gain[r, c] = tone[r, c] * (0.3 + 0.7 * min(max(light, 0.1), 2.0))
+            dark[r, c] = light < DARK
+
+
+def numbers(
+    view: View, band: Band, offset: int, datatake: int, recording: int
+) -> NDArray[np.uint16]:
+    """Return a band's numbers as in the file, uint16, 0 where there are no data.
+
+    Args:
+        view: What is seen.
+        band: One of the twelve.
+        offset: Added to every number: 1000 from baseline 04.00 on.
+        datatake: Its key: decides the haze.
+        recording: Key of tile and datatake: decides the noise.
+    """
+    b = OPTICAL.index(band)
+    dry, lush = reflectance()[:, :, b]
+    green = np.arange(256) / 255
+    table = dry[:, np.newaxis] + green * (lush - dry)[:, np.newaxis]
+    haze = HAZE[b] * key_of(datatake, "haze") / 2**32
+    out = np.empty(view.gain.shape, np.uint16)
+    clear = np.zeros(out.shape, np.uint8) if view.clouds is None else None
+    cloud = clear if view.clouds is None else view.clouds.opacity
+    shadow = clear if view.clouds is None else view.clouds.shadow
+    _numbers(
+        view.cover, view.green, view.gain, cloud, shadow, table.astype(np.float32).ravel(),
+        tuple(np.float32(x) for x in (haze, CLOUD[b], NOISE[b], offset)),
+        key_of(recording, band.value), out,
+    )  # fmt: skip
+    if view.outside is not None:
+        out[view.outside] = 0
+    return out
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _numbers(cover, green, gain, cloud, shadow, table, how, key, out):  # noqa: ANN001, ANN202, PLR0913
+    """Work row by row in single precision, one short loop a step: those the compiler vectorises."""
+    haze, white, sigma, offset = how
+    columns = out.shape[1]
+    v, grain = np.empty(columns, np.float32), np.empty(columns, np.float32)
+    for r in range(out.shape[0]):
+        for c in range(columns):
+            v[c] = table[_U(cover[r, c]) * _U(256) + _U(green[r, c])]
+        for c in range(columns):
+            v[c] = v[c] * gain[r, c] + haze
+        for c in range(columns):
+            v[c] *= _F(1.0) - _F(0.0025) * _F(shadow[r, c])
+        for c in range(columns):
+            v[c] += _F(cloud[r, c]) * _F(1.0 / 255.0) * (white - v[c])
+        for c in range(columns):
+            h = hash3(c, r, key)
+            # the sum of two uniform numbers: a triangle, near enough to a bell
+            grain[c] = _F(np.int32(h & _U(65535)) + np.int32(h >> _U(16)))
+        for c in range(columns):
+            noise = grain[c] * _F(1.0 / 65535.0) - _F(1.0)
+            v[c] += noise * (sigma + _F(0.006) * v[c]) + offset
+        for c in range(columns):
+            out[r, c] = np.int32(min(max(v[c] + _F(0.5), _F(1.0)), _F(LARGEST_DN)))
+
+
+def scene_classification(view: View) -> NDArray[np.uint8]:
+    """Return the SCL codes (0 to 11) of a view, uint8."""
+    code = _ground_codes()[view.cover, view.green]
+    code[view.dark & ((code == VEGETATION) | (code == BARE))] = DARK_AREA
+    if view.clouds is not None:
+        opacity = view.clouds.opacity
+        code[view.clouds.shadow >= MEDIUM] = SHADOW
+        code[opacity >= THIN] = CIRRUS
+        code[opacity >= MEDIUM] = CLOUD_MEDIUM
+        code[opacity >= HIGH] = CLOUD_HIGH
+    if view.outside is not None:
+        code[view.outside] = 0
+    return code
+
+
+@lru_cache(maxsize=1)
+def _ground_codes() -> NDArray[np.uint8]:
+    """Return the code of clear ground by cover and green: plants where the index says so."""
+    spectra = reflectance()[:, :, [OPTICAL.index(Band.B04), OPTICAL.index(Band.B08)]]
+    lush = np.arange(256)[:, np.newaxis, np.newaxis] / 255
+    both = spectra[0] + lush * (spectra[1] - spectra[0])  # (green, cover, red and infrared)
+    index = (both[..., 1] - both[..., 0]) / (both[..., 1] + both[..., 0])
+    codes = np.where(index > LEAST_NDVI, VEGETATION, BARE).astype(np.uint8).T
+    codes[[Cover.SEA, Cover.LAKE, Cover.RIVER]] = WATER
+    codes[Cover.SNOW] = SNOW_OR_ICE
+    return np.ascontiguousarray(codes)

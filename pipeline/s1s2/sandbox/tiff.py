@@ -1,0 +1,268 @@
+"""The layout of a cloud optimized GeoTIFF as arithmetic: files that exist nowhere, byte for byte.
+
+A file is laid out as GDAL's COG driver does it: header, ghost area, all IFDs from the full image
+to the smallest overview, then the blocks, the smallest overview's first. Every block is of one size
+(see `blocks`), so where each lies is known before a single pixel is.
+
+One liberty: a block's slot is padded to 16,384 bytes, the steps in which GDAL asks over HTTP, and
+has no leader and trailer around it. Otherwise GDAL's request for one block would reach into its
+neighbours, and whole blocks would be computed for the sake of a few bytes.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any, NamedTuple
+from xml.sax.saxutils import escape, quoteattr
+
+import numpy as np
+
+from s1s2.errors import ContractError
+from s1s2.sandbox.blocks import BLOCK_PX, SAMPLES, STEP, SampleName, padded
+
+_LIMIT = 1 << 32
+"""Offsets in a classic TIFF are of 32 bits."""
+_CLAIMS = b"LAYOUT=IFDS_BEFORE_DATA\nBLOCK_ORDER=ROW_MAJOR\nKNOWN_INCOMPATIBLE_EDITION=NO\n "
+_GHOST = b"GDAL_STRUCTURAL_METADATA_SIZE=%06d bytes\n%s" % (len(_CLAIMS), _CLAIMS)
+_ZONES = ((32601, 32660, "N"), (32701, 32760, "S"))
+
+
+@dataclass(frozen=True)
+class Raster:
+    """What a file holds: one band on a grid of a UTM zone.
+
+    Raises:
+        ContractError: If the zone, the sizes or a tag cannot be written.
+    """
+
+    epsg: int
+    """Of a zone of WGS 84 / UTM."""
+    left: float
+    """Easting of the upper left corner, metres."""
+    top: float
+    gsd: float
+    """Pixel spacing, metres."""
+    width: int
+    height: int
+    sample: SampleName
+    nodata: float | None = None
+    """What the file declares; Planetary Computer's Sentinel-2 files declare nothing."""
+    tags: tuple[tuple[str, str], ...] = ()
+    """Names and values of GDAL's dataset metadata."""
+
+    def __post_init__(self) -> None:
+        if not any(first <= self.epsg <= last for first, last, _ in _ZONES):
+            msg = f"EPSG:{self.epsg}: expected a zone of WGS 84 / UTM, 32601-32660 or 32701-32760"
+            raise ContractError(msg)
+        if min(self.width, self.height) < 1 or not self.gsd > 0 or self.sample not in SAMPLES:
+            msg = (
+                f"a raster of {self.width} x {self.height} pixels of {self.gsd:g} m and sample "
+                f"{self.sample!r}: expected positive sizes and one of {', '.join(SAMPLES)}"
+            )
+            raise ContractError(msg)
+        if not "".join(f"{name}{value}" for name, value in self.tags).isascii():
+            msg = f"dataset tags {self.tags}: expected ASCII only"
+            raise ContractError(msg)
+
+
+@dataclass(frozen=True)
+class Level:
+    """The full image (level 0) or one of its overviews."""
+
+    width: int
+    height: int
+    gsd: float
+    """Pixel spacing, metres; the last row and column may cover less ground."""
+    across: int
+    """Blocks in a row of blocks."""
+    down: int
+    offset: int
+    """Where in the file the first block's slot starts."""
+    slot_bytes: int
+    """Size of one block's slot: block and padding."""
+
+
+class Piece(NamedTuple):
+    """A part of a file's bytes: `[lo, hi)` of the header or of one block's slot."""
+
+    block: tuple[int, int, int] | None
+    """Level, row and column of a block; none for the header."""
+    lo: int
+    hi: int
+
+
+class Layout:
+    """Where everything in a file lies. Get it from `layout_of`, which remembers.
+
+    Attributes:
+        raster: What the file holds.
+        levels: The full image and its overviews by powers of 2.
+        header: The file's first bytes, up to the first block's slot.
+        size: Bytes of the whole file.
+
+    Raises:
+        ContractError: If the file would not fit into a classic TIFF.
+    """
+
+    def __init__(self, raster: Raster) -> None:
+        self.raster = raster
+        slot = SAMPLES[raster.sample].slot_bytes
+        shapes = _shapes(raster.width, raster.height)
+        grids = [(_blocks(width), _blocks(height)) for width, height in shapes]
+        # on disk the smallest overview comes first
+        firsts = [0, *accumulate(across * down for across, down in reversed(grids))]
+        self._firsts = firsts
+        n_header = padded(len(_header(raster, shapes, grids, [0] * len(grids))), STEP)
+        offsets = [n_header + first * slot for first in reversed(firsts[:-1])]
+        self.size = n_header + firsts[-1] * slot
+        if self.size > _LIMIT:
+            msg = (
+                f"a raster of {raster.width} x {raster.height} {raster.sample} pixels makes a file "
+                f"of {self.size:,} bytes with its overviews: a classic TIFF ends at {_LIMIT:,}"
+            )
+            raise ContractError(msg)
+        self.levels = tuple(
+            Level(*shape, raster.gsd * 2**k, *grid, offset, slot)
+            for k, (shape, grid, offset) in enumerate(zip(shapes, grids, offsets, strict=True))
+        )
+        self.header = _header(raster, shapes, grids, offsets).ljust(n_header, b"\0")
+
+    def pieces(self, start: int, stop: int) -> Iterator[Piece]:
+        """Yield in order what bytes `[start, stop)` of the file are made of."""
+        stop, n_header = min(stop, self.size), len(self.header)
+        if start < min(stop, n_header):
+            yield Piece(None, start, min(stop, n_header))
+        slot, position = self.levels[0].slot_bytes, max(start, n_header)
+        while position < stop:
+            n, lo = divmod(position - n_header, slot)
+            hi = min(slot, lo + stop - position)
+            yield Piece(self._block(n), lo, hi)
+            position += hi - lo
+
+    def _block(self, n: int) -> tuple[int, int, int]:
+        """Return level, row and column of the nth slot on disk."""
+        place = next(i for i, end in enumerate(self._firsts[1:]) if n < end)
+        level = len(self.levels) - 1 - place
+        return level, *divmod(n - self._firsts[place], self.levels[level].across)
+
+
+@lru_cache(maxsize=1024)
+def layout_of(raster: Raster) -> Layout:
+    """Return the layout of a file; the last thousand are remembered (some 40 MB)."""
+    return Layout(raster)
+
+
+def _blocks(n_px: int) -> int:
+    return -(-n_px // BLOCK_PX)
+
+
+def _shapes(width: int, height: int) -> list[tuple[int, int]]:
+    """Return (width, height) of all levels: halved, rounding up, until they fit one block."""
+    shapes = [(width, height)]
+    while len(shapes) == 1 or max(shapes[-1]) > BLOCK_PX:
+        shapes.append((-(-shapes[-1][0] // 2), -(-shapes[-1][1] // 2)))
+    return shapes
+
+
+def _header(
+    raster: Raster,
+    shapes: list[tuple[int, int]],
+    grids: list[tuple[int, int]],
+    offsets: list[int],
+) -> bytes:
+    """Return all that comes before the blocks, given where each level's first slot starts."""
+    out = bytearray(b"II*\0\0\0\0\0" + _GHOST)
+    link = 4  # where the next IFD's place is to be written
+    for level, (shape, (across, down), offset) in enumerate(
+        zip(shapes, grids, offsets, strict=True)
+    ):
+        out += bytes(len(out) % 2)
+        struct.pack_into("<I", out, link, len(out))
+        fields = _fields(raster, level, shape, across * down, offset)
+        link = len(out) + 2 + 12 * len(fields)
+        out += _ifd(fields, len(out))
+    return bytes(out)
+
+
+_Field = tuple[int, str, Any]
+"""Tag, type as in `_TYPES`, and value: text, or numbers."""
+_TYPES = {"s": 2, "H": 3, "I": 4, "d": 12}
+
+
+def _fields(
+    raster: Raster, level: int, shape: tuple[int, int], n_blocks: int, offset: int
+) -> list[_Field]:
+    """Return one IFD's fields in order of their tags, as GDAL writes them."""
+    kind = SAMPLES[raster.sample]
+    starts = np.arange(n_blocks, dtype="<u4") * np.uint32(kind.slot_bytes)
+    fields: list[_Field] = [
+        *([(254, "I", [1])] if level else []),  # NewSubfileType: an overview
+        (256, "H" if shape[0] < 1 << 16 else "I", [shape[0]]),
+        (257, "H" if shape[1] < 1 << 16 else "I", [shape[1]]),
+        (258, "H", [kind.bits]),
+        (259, "H", [8]),  # Compression: DEFLATE
+        (262, "H", [1]),  # PhotometricInterpretation: 0 is black
+        (277, "H", [1]),  # SamplesPerPixel
+        (284, "H", [1]),  # PlanarConfiguration
+        (317, "H", [kind.predictor]),
+        (322, "H", [BLOCK_PX]),
+        (323, "H", [BLOCK_PX]),
+        (324, "I", starts + np.uint32(offset)),  # TileOffsets
+        (325, "I", np.full(n_blocks, kind.stream_bytes, "<u4")),
+        (339, "H", [kind.format]),
+    ]
+    if not level:
+        fields += _georeference(raster)
+    if not level and raster.tags:
+        fields.append((42112, "s", _metadata(raster.tags)))
+    if raster.nodata is not None:
+        fields.append((42113, "s", f"{raster.nodata:.17g}"))
+    return fields
+
+
+def _metadata(tags: tuple[tuple[str, str], ...]) -> str:
+    """Return tags as GDAL's XML: it escapes values twice, and takes both off again."""
+    quote = {'"': "&quot;"}
+    items = (f"  <Item name={quoteattr(n)}>{escape(escape(v, quote))}</Item>\n" for n, v in tags)
+    return f"<GDALMetadata>\n{''.join(items)}</GDALMetadata>\n"
+
+
+def _georeference(raster: Raster) -> list[_Field]:
+    """Return pixel scale, tie point and GeoKeys (OGC 19-008r4): pixels are areas."""
+    hemisphere = next(letter for first, last, letter in _ZONES if first <= raster.epsg <= last)
+    citation = f"WGS 84 / UTM zone {raster.epsg % 100}{hemisphere}|"
+    n = len(citation)
+    keys = [
+        *(1, 1, 0, 7),
+        *(1024, 0, 1, 1),  # GTModelType: projected
+        *(1025, 0, 1, 1),  # GTRasterType: pixel is area
+        *(1026, 34737, n, 0),  # GTCitation
+        *(2049, 34737, 7, n),  # GeodeticCitation
+        *(2054, 0, 1, 9102),  # GeogAngularUnits: degree
+        *(3072, 0, 1, raster.epsg),  # ProjectedCRS
+        *(3076, 0, 1, 9001),  # ProjLinearUnits: metre
+    ]
+    return [
+        (33550, "d", [raster.gsd, raster.gsd, 0]),
+        (33922, "d", [0, 0, 0, raster.left, raster.top, 0]),
+        (34735, "H", keys),
+        (34737, "s", f"{citation}WGS 84|"),
+    ]
+
+
+def _ifd(fields: list[_Field], at: int) -> bytes:
+    """Return an IFD that starts at a place in the file, its values behind it."""
+    entries, values = struct.pack("<H", len(fields)), b""
+    behind = at + 2 + 12 * len(fields) + 4
+    for tag, kind, value in fields:
+        data = f"{value}\0".encode() if kind == "s" else np.asarray(value, f"<{kind}").tobytes()
+        count = len(data) // struct.calcsize(kind)
+        entries += struct.pack("<HHI", tag, _TYPES[kind], count)
+        if len(data) <= 4:  # noqa: PLR2004  # it fits where its place would be given
+            entries += data.ljust(4, b"\0")
+        else:
+            entries += struct.pack("<I", behind + len(values))
+            values += data + bytes(len(data) % 2)
+    return entries + bytes(4) + values
