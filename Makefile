@@ -3,7 +3,7 @@
 PYTHON  ?= python3
 VENV    ?= .venv
 N       ?= 1000
-CATALOG ?=
+CATALOG ?= sandbox
 OUT     ?= corpora/$(basename $(notdir $(patsubst %/,%,$(CATALOG))))-$(N)
 RECIPE  ?=
 WORKERS ?= 1
@@ -24,11 +24,10 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "s1s2 needs Python 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 2; }
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[torch,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[torch,sandbox,dev]'
 	@touch $@
 
-corpus: $(READY) ## build a corpus: make corpus N=1000 CATALOG=planetary-computer [OUT= RECIPE= WORKERS= ARGS=]
-	@test -n "$(CATALOG)" || { echo "which catalog? make corpus CATALOG=planetary-computer, or a file of STAC items" >&2; exit 2; }
+corpus: $(READY) ## build a corpus: make corpus N=1000 [CATALOG=planetary-computer OUT= RECIPE= WORKERS= ARGS=]
 	@$(BIN)/s1s2 build $(RECIPE) -n $(N) --catalog $(CATALOG) -o $(OUT) --workers $(WORKERS) $(ARGS)
 
 check: $(READY) ## format, lint, types, rings

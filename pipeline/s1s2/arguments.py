@@ -15,8 +15,9 @@ exit codes: 0 done · 2 wrong usage, recipe, catalog or file, or a catalog that 
 5 verification failed
 
 first steps:
-  s1s2 build -n 100 --catalog planetary-computer -o corpora/first
+  s1s2 build -n 100 --catalog sandbox -o corpora/first            # SIMULATED DATA, no network
   s1s2 show corpora/first
+  s1s2 build -n 100 --catalog planetary-computer -o corpora/real
 """
 
 
@@ -74,7 +75,33 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "-o", "--out", metavar="PNG", help="where to draw them (default: CORPUS/pairs.png)"
     )
+    command = _command(
+        commands, "sandbox", "serve the simulated catalog (SIMULATED DATA) until it is interrupted"
+    )
+    _add_sandbox(command)
     return top
+
+
+def _add_sandbox(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--port", type=_whole, default=8765, help="port to listen on, 0 for any (default: 8765)"
+    )
+    command.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (default: 127.0.0.1, this machine alone)",
+    )
+    command.add_argument(
+        "--seed", type=_whole, default=0, metavar="S", help="another seed, another planet"
+    )
+    command.add_argument("--faults", metavar="FILE", help="a TOML of faults to inject; see README")
+    command.add_argument(
+        "--token-minutes",
+        type=float,
+        default=60.0,
+        metavar="M",
+        help="how long tokens are good for (default: 60)",
+    )
 
 
 def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:  # noqa: ANN401

@@ -126,7 +126,14 @@ def _finished(run: "Run", done: "Json") -> int:
 
     root = run.folder.root
     splits = " · ".join(f"{k} {done['splits'][k]:,}" for k in SPLITS)
-    _say(f"corpus  {root} · {done['chips']:,} chips ({splits}) · id {done['corpus_id'][:12]}")
+    lag = ""
+    if done["chips"]:
+        hours = tables.read_chips(run.folder.chips)["lag_hours"].abs()
+        lag = f" · |lag| median {hours.median():.1f} h"
+    identity = done["corpus_id"][:12]
+    _say(f"corpus  {root} · {done['chips']:,} verified pairs ({splits}){lag} · id {identity}")
+    if done["simulated"]:
+        _say("        SIMULATED DATA: made up by the sandbox, no satellite saw any of it")
     if done["refused"]:
         refusals = tables.read_refusals(run.folder.refusals)
         counts = " · ".join(f"{k} {v:,}" for k, v in done["refused"].items())
@@ -266,6 +273,20 @@ def _show(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def _sandbox(arguments: argparse.Namespace) -> int:
+    from s1s2 import serving
+
+    serving.serve(
+        arguments.host,
+        arguments.port,
+        seed=arguments.seed,
+        faults=Path(arguments.faults) if arguments.faults else None,
+        token_lifetime_s=60 * arguments.token_minutes,
+        say=_say,
+    )
+    return OK
+
+
 _COMMANDS = {
     "build": _build,
     "sample": _sample,
@@ -276,4 +297,5 @@ _COMMANDS = {
     "recipe": _recipe,
     "verify": _verify,
     "show": _show,
+    "sandbox": _sandbox,
 }

@@ -16,6 +16,11 @@ class LandMask:
         self._edges = np.cumsum(runs, dtype=np.int64)
         self._per_degree = per_degree
 
+    @property
+    def edges(self) -> NDArray[np.int64]:
+        """Cells, counted row by row from north-west, at which land starts and ends in turn."""
+        return self._edges
+
     def __call__(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Say which places (degrees, WGS 84) are on land; lakes count as land.
 

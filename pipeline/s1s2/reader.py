@@ -21,6 +21,7 @@ from s1s2.access import admit
 from s1s2.bands import RADAR, Band
 from s1s2.catalog import Catalog
 from s1s2.errors import ContractError, ReadError
+from s1s2.packed import read_packed
 from s1s2.radiometry import valid_power
 from s1s2.scene import Scene
 from s1s2.sign import signer_for
@@ -211,7 +212,8 @@ def _read_window(file: DatasetReader, window: Window, band: Band) -> Pixels:
         top, left = int(inside.row_off - window.row_off), int(inside.col_off - window.col_off)
         rows = slice(top, top + int(inside.height))
         columns = slice(left, left + int(inside.width))
-        data[rows, columns] = file.read(1, window=inside)
+        part = read_packed(file, inside)
+        data[rows, columns] = file.read(1, window=inside) if part is None else part
     return Pixels(data, valid_power(data) if band in RADAR else data != 0)
 
 

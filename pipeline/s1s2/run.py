@@ -157,11 +157,12 @@ def begin(run: Run) -> None:
 
 def about(run: Run) -> dict[str, Any]:
     """Return what a corpus says of itself: name, recipe, catalogs, and whether it is simulated."""
+    simulated = any(c.simulated for c in run.catalogs.values())
     return {
-        "name": run.recipe.name,
+        "name": f"{run.recipe.name} (SIMULATED DATA)" if simulated else run.recipe.name,
         "recipe_sha256": recipe.fingerprint(run.recipe),
         "s1s2_version": __version__,
-        "simulated": any(c.simulated for c in run.catalogs.values()),
+        "simulated": simulated,
         "catalogs": {
             str(sensor): {
                 "name": c.name,

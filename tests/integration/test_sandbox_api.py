@@ -1,9 +1,7 @@
-"""The sandbox's STAC API as clients nobody here wrote see it, and its faults as seen from outside."""
+"""The sandbox's STAC API as foreign clients see it, and its faults as seen from outside."""
 
 import asyncio
 import json
-import os
-import re
 import signal
 import subprocess
 import sys
@@ -51,7 +49,7 @@ class MadeUp:
 
     @staticmethod
     def _row(name: str, k: int) -> dict[str, Any]:
-        west, south = (-180 + k * 7 % 350 if k % 50 else 178.5), -60 + k * 11 % 120
+        west, south = (-180 + k * 7 % 353 if k % 50 else 178.5), -60 + k * 11 % 120
         when = NEWEST - timedelta(hours=6 * (k // 5), minutes=3 * (name == S1))
         footprint = box(west, south, west + 3, south + 2)
         return {"of": name, "id": f"{name[9]}_{k:04d}", "when": when, "k": k, "shape": footprint}
@@ -135,7 +133,7 @@ BLOBS = (
 
 
 @contextmanager
-def live(*faults: Fault, catalogue: MadeUp | None = None, **how: Any) -> Iterator[str]:
+def live(*faults: Fault, catalogue: MadeUp | None = None, **how: object) -> Iterator[str]:
     """Serve a made-up catalogue from a thread."""
     app = application(catalogue or MadeUp(), BLOBS, Faults(7, faults), **how)
     server, bound = Server(app), listen()
@@ -171,19 +169,19 @@ def chosen(
     return ids_of([row for row in catalogue.rows[name] if wanted(row)])
 
 
-def searched(api: str, **asked: Any) -> list[str]:
+def searched(api: str, **asked: object) -> list[str]:
     found = Client.open(api).search(**{"collections": [S2], "limit": 70, **asked})
     return [item["id"] for item in found.items_as_dicts()]
 
 
-def posted(api: str, **asked: Any) -> requests.Response:
+def posted(api: str, **asked: object) -> requests.Response:
     return requests.post(f"{api}/search", json=asked, timeout=20)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_pages_hold_everything_once_newest_first(api: str, catalogue: MadeUp, method: str) -> None:
-    for limit in (1, 7, 250, 300):
-        n = 40 if limit == 1 else None
+    for limit in (1, 41, 250, 300):
+        n = 6 if limit == 1 else None
         found = searched(api, method=method, limit=limit, max_items=n)
         assert found == chosen(catalogue)[:n]
     both = searched(api, method=method, collections=[S2, S1], limit=64)
@@ -219,8 +217,8 @@ def test_a_search_looks_at_no_more_than_it_sends(api: str, catalogue: MadeUp) ->
 
 
 def test_places(api: str, catalogue: MadeUp) -> None:
-    point = Point(-165.5, 30.5)
-    at = {"type": "MultiPoint", "coordinates": [[-165.5, 30.5], [0.5, 0.5]]}
+    point = Point(-165.5, -26.5)
+    at = {"type": "MultiPoint", "coordinates": [[-165.5, -26.5], [0.5, 0.5]]}
     wanted = chosen(catalogue, lambda row: row["shape"].intersects(shape(at)))
     assert searched(api, intersects=at) == searched(api, intersects=at, method="GET") == wanted
     assert set(searched(api, intersects=mapping(point))) <= set(wanted)
@@ -299,7 +297,10 @@ def test_the_query_extension(
     ("text", "wanted"),
     [
         ("eo:cloud_cover < 20", lambda row: row["k"] % 101 < 20),
-        ("platform = 'Sentinel-2B' AND eo:cloud_cover <= 3", lambda r: r["k"] % 101 in (1, 3)),
+        (
+            "platform = 'Sentinel-2B' AND eo:cloud_cover <= 3",
+            lambda r: r["k"] % 101 < 4 and r["k"] % 2,
+        ),
         ("id = '2_0003' OR id = '2_0008'", lambda row: row["k"] in (3, 8)),
         ("NOT platform LIKE '%A'", lambda row: row["k"] % 2),
         ("datetime > TIMESTAMP('2021-07-31T05:00:00Z')", lambda row: row["k"] < 5),
@@ -340,7 +341,7 @@ def test_any_property_sorts(api: str, catalogue: MadeUp, monkeypatch: pytest.Mon
 
 
 def test_fields(api: str) -> None:
-    def first(**fields: Any) -> dict[str, Any]:
+    def first(**fields: object) -> dict[str, Any]:
         return posted(api, collections=[S2], limit=1, fields=fields).json()["features"][0]
 
     part = first(include=["properties.datetime", "assets.B04.href"])
@@ -404,7 +405,7 @@ def test_pystac_client_finds_its_way(api: str, catalogue: MadeUp) -> None:
 def test_rustac_finds_the_same(api: str, catalogue: MadeUp) -> None:
     """A client in Rust, that nobody here wrote."""
 
-    async def ask(**asked: Any) -> list[dict[str, Any]]:
+    async def ask(**asked: object) -> list[dict[str, Any]]:
         return await rustac.search(api, collections=[S2], limit=70, **asked)
 
     assert ids_of(asyncio.run(ask())) == chosen(catalogue)
@@ -425,7 +426,7 @@ def source(url: str, tmp_path: Path) -> ApiSource:
     return ApiSource(load_catalog(str(path)))
 
 
-QUERY = Query(Sensor.S2, ((-165.5, 30.5),), datetime(2015, 1, 1, tzinfo=UTC), NEWEST)
+QUERY = Query(Sensor.S2, ((-129.5, 18.0), (-80.5, -25.0)), datetime(2015, 1, 1, tzinfo=UTC), NEWEST)
 
 
 def test_our_client_sees_loops_and_duplicates(tmp_path: Path) -> None:
@@ -447,7 +448,7 @@ def counts(url: str) -> dict[str, Any]:
     return requests.get(f"{url}/faults", timeout=20).json()
 
 
-def got(url: str, path: str = "/acc/con/a.tif", **how: Any) -> requests.Response:
+def got(url: str, path: str = "/acc/con/a.tif", **how: object) -> requests.Response:
     return requests.get(url + path, timeout=5, allow_redirects=False, **how)
 
 
@@ -479,10 +480,8 @@ def test_faults_of_files_are_seen_and_counted() -> None:
         assert 300 < sum(a != b for a, b in zip(corrupt, BODY, strict=True)) < 500
         with got(url, stream=True) as cut:
             assert cut.headers["content-length"] == str(len(BODY))
-            with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
-                cut.raw.read()
-                cut.raw.read(decode_content=True)
-                list(cut.iter_content())
+            with pytest.raises(requests.exceptions.ChunkedEncodingError, match="51200 bytes read"):
+                _ = cut.content
         assert "html" in got(url, "/api/sas/v1/token/acc/con").text
         assert got(url, "/api/sas/v1/token/acc/con").json()["token"]
         assert got(url).content == BODY
@@ -539,15 +538,84 @@ def test_a_hanging_server_hangs_for_one_request_alone() -> None:
         assert counts(url)["faults"] == [{"kind": "hang", "on": "blob", "matched": 2, "done": 1}]
 
 
-VALIDATED = ("core", "collections", "features", "item-search", "filter")
+VALIDATED = ("core", "features", "item-search", "filter", "item-search#fields")
+"""`features` validates collections too. `#sort` and `#query` cannot pass: there the validator posts
+`collections` as text, and numbers too, which the specification forbids."""
+UNAVOIDABLE = ("NameResolutionError", "response contained fewer than 5 fields ['id', 'coll")
+"""Schemas are on the internet; and of one nested field the validator wants at least five fields
+and, a line further on, at most five."""
 
 
-def test_the_validator_is_content() -> None:
-    """What it fetches schemas for cannot be had offline; everything else must be right."""
+@pytest.mark.slow
+def test_the_validator_finds_nothing_but_schemas_it_cannot_fetch() -> None:
     validator = Path(sys.executable).with_name("stac-api-validator")
     with live(manners=STANDARD) as url:
         line = [str(validator), "--root-url", f"{url}/api/stac/v1/", "--collection", S2]
         line += ["--geometry", json.dumps(mapping(box(-60, -60, 60, 60)))]
+        line += ["--fields-nested-property", "properties.eo:cloud_cover"]
         line += [part for name in VALIDATED for part in ("--conformance", name)]
         told = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
-    print(told.stdout, told.stderr)
+    _, _, errors = told.stdout.partition("Errors:")
+    assert "Validating" in told.stderr or "Validating" in told.stdout, told.stderr
+    wrong = [error for error in errors.splitlines() if error.startswith("- ")]
+    assert not [error for error in wrong if not any(known in error for known in UNAVOIDABLE)]
+
+
+def test_documents_are_right_by_the_models_of_stac_pydantic(api: str) -> None:
+    """What the validator would have asked schemas for."""
+    import stac_pydantic
+    import stac_pydantic.api as models
+
+    def document(path: str) -> dict[str, Any]:
+        return requests.get(f"{api}/{path}", timeout=20).json()
+
+    models.LandingPage.model_validate(document(""))
+    models.Collections.model_validate(document("collections"))
+    stac_pydantic.Collection.model_validate(document(f"collections/{S2}"))
+    stac_pydantic.Item.model_validate(document(f"collections/{S2}/items/2_0007"))
+    models.ItemCollection.model_validate(posted(api, collections=[S2]).json())
+
+
+def test_a_server_lives_as_long_as_its_context() -> None:
+    with running(seed=3) as url:
+        assert "SIMULATED DATA" in requests.get(url, timeout=20).text
+        assert searched(f"{url}/api/stac/v1", max_items=1, limit=1)
+    with pytest.raises(requests.ConnectionError):
+        requests.get(url, timeout=5)
+
+
+def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
+    (tmp_path / "f.toml").write_text('[[fault]]\nkind = "hangs"\n')
+    with (
+        pytest.raises(CatalogError, match=r"did not start: faults .*: kind 'hangs': expected one"),
+        running(faults=tmp_path / "f.toml"),
+    ):
+        pass
+
+
+def test_a_server_dies_with_a_parent_that_is_killed() -> None:
+    program = (
+        "import time\nfrom s1s2.sandbox.process import running\n"
+        "with running() as url:\n    print(url, flush=True)\n    time.sleep(100)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    with parent.stdout as said:
+        url = said.readline().strip()
+    assert requests.get(f"{url}/faults", timeout=20).json()["requests"] == {}
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    until = time.monotonic() + 10
+    with pytest.raises(requests.ConnectionError):  # noqa: PT012
+        while time.monotonic() < until:
+            requests.get(f"{url}/faults", timeout=5)
+            time.sleep(0.1)
+
+
+def test_importing_what_starts_a_server_is_cheap() -> None:
+    heavy = "{'fastapi', 'starlette', 'uvicorn', 'numpy', 'shapely', 'requests'}"
+    program = f"import sys, s1s2.sandbox.process; print({heavy} & set(sys.modules))"
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.strip() == "set()"

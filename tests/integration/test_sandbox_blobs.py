@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -21,9 +22,11 @@ import rasterio
 import requests
 import rioxarray
 import uvicorn
+from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
+from shapely.geometry import box, mapping
 from starlette.applications import Starlette
 
 from s1s2.reader import GDAL_SETTINGS
@@ -34,7 +37,8 @@ from s1s2.sandbox.tokens import Tokens
 OPTICAL = Raster(32631, 499_980, 5_000_040, 10, 10_980, 10_980, "u15")
 CLASSES = Raster(32631, 499_980, 5_000_040, 20, 5490, 5490, "u8")
 RADAR = Raster(32631, 499_000, 5_001_000, 10, 28_236, 23_625, "f32", nodata=-32768)
-FILES = {"b/B02.tif": OPTICAL, "b/SCL.tif": CLASSES, "r/vv.rtc.tiff": RADAR}
+SMALL = Raster(32631, 499_980, 5_000_040, 20, 1000, 700, "u15")
+FILES = {"b/S.tif": SMALL, "b/B02.tif": OPTICAL, "b/SCL.tif": CLASSES, "r/vv.rtc.tiff": RADAR}
 ACCOUNT, CONTAINER = "account01", "con-tainer"
 DTYPES = {"u15": np.uint16, "u8": np.uint8, "f32": np.float32}
 
@@ -67,7 +71,12 @@ class Folder:
     """Files by path."""
 
     def __init__(self) -> None:
-        self.files = {path: Formula(r, f"0x{n}") for n, (path, r) in enumerate(FILES.items())}
+        self.seeds = count()
+        self.renew()
+
+    def renew(self) -> None:
+        """Give all files other entity tags, so that nothing kept of them serves any more."""
+        self.files = {path: Formula(r, f"0x{next(self.seeds)}") for path, r in FILES.items()}
 
     def find(self, account: str, container: str, path: str) -> Formula | None:
         return self.files.get(path) if (account, container) == (ACCOUNT, CONTAINER) else None
@@ -93,6 +102,8 @@ class Archive:
         config = uvicorn.Config(app, http="httptools", lifespan="off", log_level="critical")
         server = uvicorn.Server(config)
         with socket.create_server(("127.0.0.1", 0)) as listener:
+            # asyncio only sees to it where it has opened the socket itself; 40 ms a request
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
             self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             thread.start()
@@ -114,7 +125,7 @@ def server() -> Iterator[Archive]:
 @pytest.fixture
 def archive(server: Archive) -> Archive:
     server.now = datetime(2026, 1, 1, tzinfo=UTC)
-    server.folder.__init__()
+    server.folder.renew()
     return server
 
 
@@ -133,7 +144,7 @@ class TestReaders:
     @pytest.mark.parametrize("path", FILES)
     def test_rasterio(self, archive: Archive, path: str) -> None:
         raster = FILES[path]
-        windows = [Window(0, 0, 10, 10), Window(500, 1000, 300, 600)]
+        windows = [Window(0, 0, 10, 10), Window(400, 500, 300, 130)]
         windows.append(Window(raster.width - 70, raster.height - 80, 70, 80))
         with (
             rasterio.Env(**GDAL_SETTINGS),
@@ -145,14 +156,15 @@ class TestReaders:
             for window in windows:
                 np.testing.assert_array_equal(file.read(1, window=window), pixels(raster, window))
 
-    def test_no_block_is_rendered_that_was_not_asked_for(self, archive: Archive) -> None:
+    @pytest.mark.parametrize("path", ["b/B02.tif", "b/SCL.tif", "r/vv.rtc.tiff"])
+    def test_no_block_is_rendered_that_was_not_asked_for(self, archive: Archive, path: str) -> None:
         window = Window(1100, 1200, 700, 500)
         with (
             rasterio.Env(**GDAL_SETTINGS),
-            rasterio.open(f"/vsicurl/{archive.signed('b/B02.tif')}") as file,
+            rasterio.open(f"/vsicurl/{archive.signed(path)}") as file,
         ):
             file.read(1, window=window)
-        rendered = archive.folder.files["b/B02.tif"].rendered
+        rendered = archive.folder.files[path].rendered
         assert sorted(rendered) == [(0, row, col) for row in (2, 3) for col in (2, 3)]
 
     def test_overview(self, archive: Archive) -> None:
@@ -183,11 +195,16 @@ class TestReaders:
         np.testing.assert_array_equal(part.values, pixels(OPTICAL, Window(600, 40, 100, 10)))
         assert part.x.values[0] == 499_980 + 6005
 
+    @pytest.mark.filterwarnings(
+        "ignore::DeprecationWarning:odc", "ignore::DeprecationWarning:shapely"
+    )
+    @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
     def test_odc_stac(self, archive: Archive) -> None:
-        item = pystac.Item("i", None, None, archive.now, {"proj:epsg": 32631})
+        around = mapping(box(2, 44, 4, 46))
+        item = pystac.Item("i", around, [2, 44, 4, 46], archive.now, {"proj:epsg": 32631})
         for key, path in {"B02": "b/B02.tif", "vv": "r/vv.rtc.tiff"}.items():
             item.add_asset(key, pystac.Asset(archive.signed(path), media_type="image/tiff"))
-        geobox = GeoBox.from_bbox((510_000, 4_990_000, 511_280, 4_991_280), 32631, resolution=10)
+        geobox = GeoBox((128, 128), Affine(10, 0, 510_000, 0, -10, 4_991_280), 32631)
         config = {"*": {"assets": {"B02": {"data_type": "uint16"}, "vv": {"data_type": "float32"}}}}
         loaded = odc.stac.load([item], ["B02", "vv"], geobox=geobox, stac_cfg=config)
         optical = pixels(OPTICAL, Window(1002, 876, 128, 128))
@@ -269,8 +286,8 @@ class TestHttp:
         ],
     )
     def test_ranges(self, archive: Archive, asked: str, start: int, stop: int | None) -> None:
-        layout = layout_of(CLASSES)
-        answer = ask(archive.signed("b/SCL.tif"), range=asked.format(last=layout.size - 1))
+        layout = layout_of(SMALL)
+        answer = ask(archive.signed("b/S.tif"), range=asked.format(last=layout.size - 1))
         assert answer.status_code == 206
         first, end, _ = slice(start, stop).indices(layout.size)
         assert answer.headers["content-range"] == f"bytes {first}-{end - 1}/{layout.size}"
@@ -278,23 +295,22 @@ class TestHttp:
         assert answer.content == whole[start:stop]
 
     def whole(self, archive: Archive) -> bytes:
-        answer = ask(archive.signed("b/SCL.tif"))
+        answer = ask(archive.signed("b/S.tif"))
         assert answer.status_code == 200
-        assert len(answer.content) == layout_of(CLASSES).size
+        assert len(answer.content) == layout_of(SMALL).size
         return answer.content
 
     @pytest.mark.parametrize("asked", ["bytes=0-1,5-6", "bytes=9-3", "bytes=-", "lines=1-2"])
     def test_other_ranges_are_ignored(self, archive: Archive, asked: str) -> None:
-        with requests.get(
-            archive.signed("b/SCL.tif"), headers={"range": asked}, stream=True, timeout=9
-        ) as answer:
-            assert answer.status_code == 200
+        answer = ask(archive.signed("b/S.tif"), range=asked)
+        assert answer.status_code == 200
+        assert len(answer.content) == layout_of(SMALL).size
 
     @pytest.mark.parametrize("asked", ["bytes=99999999999-", "bytes=-0", f"bytes={'9' * 4000}-"])
     def test_ranges_beyond_the_file(self, archive: Archive, asked: str) -> None:
-        answer = ask(archive.signed("b/SCL.tif"), range=asked)
+        answer = ask(archive.signed("b/S.tif"), range=asked)
         assert answer.status_code == 416
-        assert answer.headers["content-range"] == f"bytes */{layout_of(CLASSES).size}"
+        assert answer.headers["content-range"] == f"bytes */{layout_of(SMALL).size}"
         assert "InvalidRange" in answer.text
 
     def test_a_missing_file(self, archive: Archive) -> None:
@@ -304,7 +320,7 @@ class TestHttp:
         assert ask(archive.signed("b/B99.tif"), "HEAD").status_code == 404
 
     def test_conditions(self, archive: Archive) -> None:
-        url = archive.signed("b/SCL.tif")
+        url = archive.signed("b/S.tif")
         etag = ask(url, "HEAD").headers["etag"]
         some = {"range": "bytes=0-9"}
         for status, headers in [
@@ -319,10 +335,7 @@ class TestHttp:
             answer = ask(url, **headers)
             assert answer.status_code == status, headers
             assert (len(answer.content) == 10) == (status == 206)
-        with requests.get(
-            url, headers={"range": "bytes=0-9", "if-range": '"a"'}, stream=True, timeout=9
-        ) as answer:
-            assert answer.status_code == 200
+        assert ask(url, if_range='"a"', **some).status_code == 200
 
     def test_head_has_the_headers_of_get(self, archive: Archive) -> None:
         for path in FILES:
@@ -341,17 +354,16 @@ class TestHttp:
         assert int(got.headers["content-length"]) == layout_of(RADAR).size
 
     def test_a_failure_is_an_error_and_no_pixels(self, archive: Archive) -> None:
-        archive.folder.files["b/SCL.tif"].etag = "failing"
-        archive.folder.files["b/SCL.tif"].fails = True
-        assert ask(archive.signed("b/SCL.tif"), range="bytes=50000-60000").status_code == 500
+        archive.folder.files["b/S.tif"].fails = True
+        assert ask(archive.signed("b/S.tif"), range="bytes=50000-60000").status_code == 500
         with pytest.raises(requests.RequestException):
-            ask(archive.signed("b/SCL.tif"))
+            ask(archive.signed("b/S.tif"))
 
 
 class TestBounds:
     def test_a_reader_that_goes_stops_the_rendering(self, archive: Archive) -> None:
         file = archive.folder.files["r/vv.rtc.tiff"]
-        file.etag, file.pause_s = "slow", 0.01
+        file.pause_s = 0.01
         with requests.get(archive.signed("r/vv.rtc.tiff"), stream=True, timeout=9) as answer:
             assert int(answer.headers["content-length"]) > 3_000_000_000
             start = answer.raw.read(4_000_000)
@@ -364,7 +376,6 @@ class TestBounds:
 
     def test_a_reader_that_does_not_read_is_waited_for(self, archive: Archive) -> None:
         file = archive.folder.files["r/vv.rtc.tiff"]
-        file.etag = "stalled"
         url = urlsplit(archive.signed("r/vv.rtc.tiff"))
         connection = http.client.HTTPConnection(url.netloc)
         connection.request("GET", f"{url.path}?{url.query}")

@@ -32,12 +32,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from s1s2.sandbox.filters import Item
 from s1s2.sandbox.models import ItemsGet, SearchGet, SearchPost, as_posted
 from s1s2.sandbox.paging import Catalogue, Page, find
-from s1s2.sandbox.query import PLANETARY_COMPUTER, Item, Manners, parse
+from s1s2.sandbox.query import PLANETARY_COMPUTER, Manners, parse
 
 PREFIX = "/api/stac/v1"
 """Where Planetary Computer has its API."""
+_SORT = "https://api.stacspec.org/v1.0.0/item-search#sort"
+"""The version that clients know; stac-fastapi names a later one alone."""
 _QUERYABLES: dict[str, dict[str, Any]] = {
     "id": {"type": "string"},
     "collection": {"type": "string"},
@@ -76,7 +79,7 @@ def stac_application(catalogue: Catalogue, manners: Manners = PLANETARY_COMPUTER
     pages = TokenPaginationExtension()
     extensions = [
         QueryExtension(),
-        SortExtension(conformance_classes=[SortConformanceClasses.ITEM_SEARCH_SORT]),
+        SortExtension(conformance_classes=[_SORT, SortConformanceClasses.ITEM_SEARCH_SORT]),
         FieldsExtension(),
         FilterExtension(
             client=_Queryables(),

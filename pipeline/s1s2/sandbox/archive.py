@@ -6,6 +6,7 @@ and slices and the number of a cycle. Looking is lazy, from the newest scene on.
 
 from collections.abc import Iterator
 from datetime import datetime
+from functools import lru_cache
 
 from shapely.geometry.base import BaseGeometry
 
@@ -16,7 +17,6 @@ from s1s2.sandbox.orbits import (
     S1_UNITS,
     S2_UNITS,
     microseconds,
-    moment,
 )
 from s1s2.sandbox.s1_scenes import RadarScenes
 from s1s2.sandbox.s2_scenes import OpticalScenes
@@ -24,19 +24,20 @@ from s1s2.sandbox.scenes import S1_COLLECTION, S2_COLLECTION, OpticalScene, Rada
 
 Scene = OpticalScene | RadarScene
 
-_AT_ONCE = 600
-"""About how many scenes are looked at in one go."""
+_AT_ONCE, _KNOWN = 600, 4096
+"""About how many scenes are looked at in one go, and how many are remembered by their ids."""
 
 
 class Archive:
     """All scenes of a seed.
 
     Examples:
+        >>> from datetime import UTC
         >>> from shapely import Point
         >>> at = datetime(2019, 8, 1, tzinfo=UTC), datetime(2019, 8, 11, tzinfo=UTC)
         >>> scenes = Archive().scenes("sentinel-2-l2a", Point(1.5, 43.6), *at)
         >>> sorted({(s.platform, s.relative_orbit, s.tile) for s in scenes})
-        [('S2A', 8, '31TCJ'), ('S2A', 51, '31TCJ'), ('S2B', 8, '31TCJ'), ('S2B', 51, '31TCJ')]
+        [('S2A', 51, '31TCJ'), ('S2B', 51, '31TCJ')]
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -44,6 +45,8 @@ class Archive:
             S2_COLLECTION: OpticalScenes(seed),
             S1_COLLECTION: RadarScenes(seed),
         }
+        # a file is read in many pieces, and every one names its scene
+        self._known = lru_cache(maxsize=_KNOWN)(self._find)
 
     def scenes(
         self, collection: str, area: BaseGeometry | None, begins: datetime, ends: datetime
@@ -76,6 +79,9 @@ class Archive:
 
     def scene(self, collection: str, identity: str) -> Scene | None:
         """Return the scene of an id: the one that a search would give, or None."""
+        return self._known(collection, identity)
+
+    def _find(self, collection: str, identity: str) -> Scene | None:
         shelf = self._shelves.get(collection)
         return shelf.named(identity) if shelf else None
 
@@ -84,8 +90,7 @@ def stac_time(scene: Scene) -> datetime:
     """Return what Planetary Computer gives as a scene's `datetime`."""
     if isinstance(scene, OpticalScene):
         return scene.datatake_starts
-    middle = (microseconds(scene.starts) + microseconds(scene.ends)) // 2
-    return moment(middle)
+    return scene.starts + (scene.ends - scene.starts) // 2  # to the microsecond, rounded down
 
 
 def extent(collection: str) -> tuple[int, int]:

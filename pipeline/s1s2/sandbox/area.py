@@ -24,8 +24,9 @@ class Area:
     @classmethod
     def of(cls, geometry: BaseGeometry) -> "Area":
         """Take a geometry in degrees, longitudes of -180 to 180 or beyond."""
-        turns = [affinity.translate(geometry, turn) for turn in (0.0, 360.0, -360.0)]
-        near = [g for g in turns if g.bounds[0] < _EAST and g.bounds[2] > _WEST]
+        west, _, east, _ = geometry.bounds
+        turns = [t for t in (0.0, 360.0, -360.0) if west + t < _EAST and east + t > _WEST]
+        near = [affinity.translate(geometry, turn) if turn else geometry for turn in turns]
         shapely.prepare(near)
         return cls(tuple(near))
 

@@ -13,6 +13,8 @@ from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import islice
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, QueryParams
@@ -29,8 +31,8 @@ Clock = Callable[[], datetime]
 """Tells the time, aware."""
 _Headers = list[tuple[bytes, bytes]]
 
-_AHEAD = 2
-"""Blocks of one answer that are rendered while the one before them is sent."""
+_AHEAD = 4
+"""Pieces of one answer prepared while the one before them is sent: two blocks, two gaps."""
 _MODIFIED = "Wed, 01 Jan 2020 00:00:00 GMT"
 """Simulated files never change."""
 _RANGE = re.compile(r"bytes=([0-9]{0,4000})-([0-9]{0,4000})", re.IGNORECASE)
@@ -148,7 +150,7 @@ class _Blobs:
 
     def _answer(self, scope: Scope) -> _Answer:
         """Decide on an answer: token, file, conditions, range, in the order of RFC 9110, 13.2.2."""
-        place, query = scope["path_params"], QueryParams(scope["query_string"])
+        place, query = scope["path_params"], _query(scope["query_string"])
         account, container = place["account"], place["container"]
         if not self._tokens.valid(account, container, query, self._clock()):
             return _refusal(403)
@@ -163,7 +165,7 @@ class _Blobs:
         return _part(file, etag, headers if scope["method"] == "GET" else Headers())
 
     async def _send_part(self, answer: _Answer, file: File, send: Send) -> None:
-        """Send part of a file; its first block is there before the status is sent."""
+        """Send part of a file; what it starts with is there before the status is sent."""
         left = len(answer.span)
         async with aclosing(self._chunks(file, answer.span)) as chunks:
             async for chunk in chunks:
@@ -175,29 +177,30 @@ class _Blobs:
     async def _chunks(self, file: File, span: range) -> AsyncGenerator[memoryview]:
         """Yield the bytes of part of a file, rendering a little ahead of what is taken."""
         layout = layout_of(file.raster)
-        ahead: deque[tuple[Piece, asyncio.Task[bytes]]] = deque()
+        ahead: deque[tuple[Piece, asyncio.Task[bytes] | None]] = deque()
+        pieces = layout.pieces(span.start, span.stop)
         try:
-            for piece in layout.pieces(span.start, span.stop):
-                if piece.block is None:
-                    yield memoryview(layout.header)[piece.lo : piece.hi]
-                    continue
-                slot = asyncio.create_task(self._renderer.slot(file, piece.block))
-                ahead.append((piece, slot))
-                if len(ahead) > _AHEAD:
-                    yield await _next(ahead)
-            while ahead:
-                yield await _next(ahead)
+            while True:
+                for piece in islice(pieces, 1 + _AHEAD - len(ahead)):
+                    render = piece.block and self._renderer.encoded(file, piece.block)
+                    ahead.append((piece, asyncio.create_task(render) if render else None))
+                if not ahead:
+                    return
+                piece, task = ahead[0]
+                source = await task if task else layout.fixed
+                ahead.popleft()
+                yield memoryview(source)[piece.lo : piece.hi]
         finally:
-            for _, given_up in ahead:
-                given_up.cancel()
-            await asyncio.gather(*(slot for _, slot in ahead), return_exceptions=True)
+            tasks = [task for _, task in ahead if task]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _next(ahead: deque[tuple[Piece, asyncio.Task[bytes]]]) -> memoryview:
-    piece, slot = ahead[0]
-    data = memoryview(await slot)[piece.lo : piece.hi]
-    ahead.popleft()
-    return data
+@lru_cache(maxsize=256)
+def _query(text: bytes) -> QueryParams:
+    """Return a parsed query; remembered, since a token serves thousands of requests."""
+    return QueryParams(text)
 
 
 async def _gone(receive: Receive) -> None:

@@ -20,7 +20,7 @@ from s1s2.errors import ContractError
 
 BLOCK_PX = 512
 STEP = 16_384
-"""Slots are padded to whole steps: those in which GDAL asks over HTTP."""
+"""Blocks start on these steps, those in which GDAL asks over HTTP."""
 _STORED = 65_535
 """The most bytes one stored DEFLATE block can hold."""
 
@@ -50,9 +50,14 @@ class Sample(NamedTuple):
         return 2 + 5 * -(-self.raw_bytes // _STORED) + self.raw_bytes + 4
 
     @property
+    def body_bytes(self) -> int:
+        """Of the stream and its last 4 bytes again, GDAL's trailer."""
+        return self.stream_bytes + 4
+
+    @property
     def slot_bytes(self) -> int:
-        """Of stream and padding."""
-        return padded(self.stream_bytes, STEP)
+        """From one block to the next."""
+        return padded(self.body_bytes, STEP) + STEP
 
 
 @njit(cache=True, nogil=True)
@@ -97,7 +102,7 @@ SAMPLES = {
 
 
 def encode(sample: SampleName, block: NDArray[Any]) -> bytes:
-    """Return a block's whole slot: a zlib stream and padding.
+    """Return a block as it lies in the file: a zlib stream, and its last 4 bytes again.
 
     Args:
         sample: Kind of the pixels.
@@ -117,7 +122,7 @@ def encode(sample: SampleName, block: NDArray[Any]) -> bytes:
         stored = raw[at : at + _STORED].data
         final = at + _STORED >= raw.size
         parts += [struct.pack("<BHH", final, len(stored), len(stored) ^ 0xFFFF), stored]
-    parts += [struct.pack(">I", zlib.adler32(raw.data)), bytes(kind.slot_bytes - kind.stream_bytes)]
+    parts += [struct.pack(">I", zlib.adler32(raw.data))] * 2
     return b"".join(parts)
 
 

@@ -21,14 +21,28 @@ COARSE = 4
 _FINE = 10
 _PAD = 20  # degrees that `LandRows` goes on beyond 180, as tiles do
 _PER_DEGREE = 120
+_RUNS_AT_ONCE = 20_000
 
 
 @lru_cache(maxsize=1)
 def _cells() -> Bools:
     """Return which cells of 0.1 degree hold any land of the mask, from north-west."""
+    edges = land_mask().edges
+    runs = edges[: len(edges) // 2 * 2].reshape(-1, 2)
+    change = np.zeros((180 * _FINE, 360 * _FINE + 1), dtype=np.int16)
+    for start in range(0, len(runs), _RUNS_AT_ONCE):  # all at once take 150 MB
+        _mark(runs[start : start + _RUNS_AT_ONCE], change)
+    np.cumsum(change, axis=1, out=change)
+    cells = change[:, :-1] > 0
+    cells[: int((90 - NORTH) * _FINE)] = False
+    cells[int((90 - SOUTH) * _FINE) :] = False
+    return np.asarray(cells)
+
+
+def _mark(runs: Ints, change: NDArray[np.int16]) -> None:
+    """Count where runs of land start in each row of cells, and where they have ended."""
     columns = 360 * _PER_DEGREE
-    edges = land_mask()._edges  # noqa: SLF001  # its runs: asking cell by cell takes a minute
-    starts, ends = edges[: len(edges) // 2 * 2].reshape(-1, 2).T
+    starts, ends = runs.T
     rows = ends // columns - starts // columns + 1  # runs go on over the ends of rows
     row = np.repeat(starts // columns, rows)
     row += np.arange(len(row)) - np.repeat(np.cumsum(rows) - rows, rows)
@@ -37,13 +51,8 @@ def _cells() -> Bools:
     keep = last >= first
     row, first, last = row[keep], first[keep], last[keep]
     step = _PER_DEGREE // _FINE
-    change = np.zeros((180 * _FINE, 360 * _FINE + 1), dtype=np.int32)
     np.add.at(change, (row // step, first // step), 1)
     np.add.at(change, (row // step, last // step + 1), -1)
-    cells = change.cumsum(axis=1)[:, :-1] > 0
-    cells[: int((90 - NORTH) * _FINE)] = False
-    cells[int((90 - SOUTH) * _FINE) :] = False
-    return np.asarray(cells)
 
 
 class LandRows:
@@ -81,10 +90,11 @@ class Stretches:
 
 def near_land() -> Bools:
     """Return which cells of 0.25 degree, from north-west, have land within `REACH_KM`."""
-    # a cell of 0.25 degree is 2.5 of the fine ones: go through cells of 0.05
-    halves = _cells().repeat(2, axis=0).repeat(2, axis=1)
-    size = 2 * _FINE // COARSE
-    blocks = halves.reshape(180 * COARSE, size, 360 * COARSE, size).any(axis=(1, 3))
+    # a cell of 0.25 degree is 2.5 of the fine ones and touches three
+    cells = _cells()
+    row, column = (np.arange(degrees * COARSE) * _FINE // COARSE for degrees in (180, 360))
+    cells = cells[row] | cells[row + 1] | cells[row + 2]
+    blocks: Bools = cells[:, column] | cells[:, column + 1] | cells[:, column + 2]
     tall = blocks.copy()
     tall[1:] |= blocks[:-1]
     tall[:-1] |= blocks[1:]

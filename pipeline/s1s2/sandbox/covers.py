@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-
 class Cover(IntEnum):
     """Kinds of ground."""
 
@@ -135,4 +134,3 @@ def grain() -> NDArray[np.float64]:
 def worldcover() -> NDArray[np.uint8]:
     """Return the WorldCover code of every cover."""
     return np.array([WORLDCOVER[c] for c in Cover], dtype=np.uint8)
-

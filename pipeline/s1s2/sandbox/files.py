@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,8 +22,9 @@ from s1s2.sandbox.tiff import Raster
 
 _RADAR = {"vv": Band.VV, "vh": Band.VH, "hh": Band.VV, "hv": Band.VH}
 """Polarisation of an asset; HH looks as VV, HV as VH."""
-_VIEWS_KEPT = 64
+_VIEWS_KEPT = 48
 """Views of 2 to 3 MB: those of eight chips that are read at once."""
+_FILES_KEPT = 4096
 
 Block = tuple[int, int, int]
 Find = Callable[[str, str, str], tuple[OpticalScene | RadarScene, str] | None]
@@ -66,17 +68,25 @@ class RenderedFiles:
     """
 
     def __init__(self, find: Find, seed: int) -> None:
-        self._find, self._seed, self._views = find, seed, _Views()
+        self._seed, self._views = seed, _Views()
+        self._find = find
+        # a reader comes back to a file some five times for every chip
+        self._file = lru_cache(_FILES_KEPT)(self._make)
 
     def find(self, account: str, container: str, path: str) -> "RenderedFile | None":
         """Return a file, or none where there is none."""
+        return self._file(account, container, path)
+
+    def _make(self, account: str, container: str, path: str) -> "RenderedFile | None":
         found = self._find(account, container, path)
         if found is None:
             return None
         scene, key = found
         tag = hashlib.sha256(repr((self._seed, account, container, path)).encode()).hexdigest()[:20]
         if isinstance(scene, RadarScene) and key in _RADAR:
-            return RenderedFile(_radar_raster(scene), tag, _Radar(scene, key, self._seed, self._views))
+            return RenderedFile(
+                _radar_raster(scene), tag, _Radar(scene, key, self._seed, self._views)
+            )
         if isinstance(scene, OpticalScene) and key in Band.__members__:
             band = Band(key)
             picture = _Optical(scene, band, self._seed, self._views)

@@ -5,14 +5,11 @@ overlap, see the same values wherever they share a zone. Between nodes values ar
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numba import njit
-from numpy.typing import NDArray
 
 from s1s2.grid import to_lonlat
-from s1s2.sandbox.noise import Floats, add_octave, on_sphere
+from s1s2.sandbox.noise import Floats, add_octave, kernel, on_sphere
 
 _FINEST_NODE_M, _COARSE = 40.0, 4
 
@@ -74,8 +71,8 @@ def net_of(patch: Patch) -> Net:
     return Net(xs[0], ys[0], patch.node_m, lon, lat, coarse, (fine[0], fine[1], fine[2]))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def refine(fields: Floats) -> Any:  # noqa: ANN401  # numba's array
+@kernel
+def refine(fields):
     """Put three nodes between any two, bilinearly: (F, R, C) to (F, 4 R - 3, 4 C - 3)."""
     count, rows, columns = fields.shape
     out = np.empty((count, 4 * rows - 3, 4 * columns - 3))
@@ -105,9 +102,9 @@ def octaves(
         keys: Key of each octave.
     """
     total = np.zeros(places[0].size)
-    flat = [np.ravel(p) for p in places]
+    x, y, z = (np.ravel(p) for p in places)
     for (wavelength, amplitude), key in zip(waves, keys, strict=True):
-        add_octave(*flat, wavelength, amplitude, key, total)
+        add_octave(x, y, z, wavelength, amplitude, key, total)
     return total.reshape(places[0].shape)
 
 
@@ -117,5 +114,3 @@ def slopes(height: Floats, node_m: float) -> tuple[Floats, Floats]:
     east[:, 1:-1] = (height[:, 2:] - height[:, :-2]) / (2 * node_m)
     north[1:-1, :] = (height[:-2, :] - height[2:, :]) / (2 * node_m)
     return east, north
-
-

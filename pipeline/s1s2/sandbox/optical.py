@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from s1s2.bands import OPTICAL, Band
 from s1s2.sandbox.covers import Cover, reflectance
-from s1s2.sandbox.noise import hash3, key_of
+from s1s2.sandbox.noise import hash3, kernel, key_of
 from s1s2.sandbox.planet import Ground
 from s1s2.sandbox.sky import Clouds
 
@@ -54,7 +53,7 @@ class View:
     """True where the swath does not reach; None where it covers all."""
 
 
-def view_of(  # noqa: PLR0913  # what lies there, and how it is seen
+def view_of(
     ground: Ground,
     clouds: Clouds | None,
     outside: NDArray[np.bool_] | None,
@@ -77,8 +76,8 @@ def view_of(  # noqa: PLR0913  # what lies there, and how it is seen
     return View(ground.cover, ground.green, gain, dark, clouds, outside)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _lit(east, north, tone, sun, gain, dark):  # noqa: ANN001, ANN202, PLR0913
+@kernel
+def _lit(east, north, tone, sun, gain, dark):
     sx, sy, sz = sun
     for r in range(gain.shape[0]):
         for c in range(gain.shape[1]):
@@ -119,8 +118,8 @@ def numbers(
     return out
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _numbers(cover, green, gain, cloud, shadow, table, how, key, out):  # noqa: ANN001, ANN202, PLR0913
+@kernel
+def _numbers(cover, green, gain, cloud, shadow, table, how, key, out):
     """Work row by row in single precision, one short loop a step: those the compiler vectorises."""
     haze, white, sigma, offset = how
     columns = out.shape[1]

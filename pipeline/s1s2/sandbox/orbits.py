@@ -82,6 +82,10 @@ class Unit:
         """Return the number of an orbit since launch."""
         return self.revolution + relative_orbit - 1 + cycle * self.orbit.revolutions
 
+    def relative_orbit(self, absolute_orbit: int) -> int:
+        """Return which of the orbits of a cycle one since launch is."""
+        return (absolute_orbit - self.revolution) % self.orbit.revolutions + 1
+
     def repeats(self, first: Ints, begins: int, ends: int) -> tuple[Ints, Ints]:
         """Find the cycles in which something happens in a period (both ends inclusive).
 
@@ -104,15 +108,27 @@ class Unit:
 def microseconds(moment: datetime) -> int:
     """Return whole microseconds since 1970; a naive time is taken as UTC."""
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def moment(us: int) -> datetime:
     """Return the aware UTC time of microseconds since 1970."""
-    return _EPOCH + timedelta(microseconds=int(us))
+    return _EPOCH + int(us) * _MICROSECOND
+
+
+def compact(moment: datetime) -> str:
+    """Write a time to the second as product names do; faster than `strftime`.
+
+    Examples:
+        >>> compact(datetime(2019, 8, 1, 10, 20, 30, tzinfo=UTC))
+        '20190801T102030'
+    """
+    text = moment.isoformat()
+    return f"{text[:4]}{text[5:7]}{text[8:13]}{text[14:16]}{text[17:19]}"
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def _at(text: str) -> int:

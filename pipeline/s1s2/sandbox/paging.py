@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from shapely.geometry.base import BaseGeometry
 from starlette.exceptions import HTTPException
 
-from s1s2.sandbox.query import NEWEST_FIRST, Item, Order, Search, value_of, when
+from s1s2.sandbox.filters import Item, value_of
+from s1s2.sandbox.query import NEWEST_FIRST, Order, Search, when
 
 MOST_SORTED = 100_000
 """Hits that can be sorted by anything but time: all of them must be found first."""
@@ -67,16 +68,32 @@ def find(catalogue: Catalogue, search: Search, root: str, blobs: str) -> Page:
             half a minute.
     """
     found = _Finder(catalogue, lambda scene: catalogue.item(scene, root, blobs))
-    if search.ids is None and search.order in _BY_TIME:
-        hits = found.by_time(search)
-    else:
-        hits = found.sorted(search)
+    in_order = search.ids is None and search.order in _BY_TIME
+    hits = found.by_time(search) if in_order else found.sorted(search)
     items = list(islice(hits, search.limit + 1))
     more, items = len(items) > search.limit, items[: search.limit]
     token = f"next:{items[-1]['collection']}:{items[-1]['id']}" if more else None
     if search.fields:
         items = [search.fields.of(item) for item in items]
     return Page(items, token)
+
+
+_Hit = tuple[Item, Any]
+"""An item and its scene."""
+
+
+@dataclass(frozen=True)
+class _Sorted:
+    """What is kept of a hit while all hits are sorted: an item is too large."""
+
+    keys: tuple[tuple[bool, str, Any], ...]
+    name: tuple[str, str]
+    scene: Any
+
+    @classmethod
+    def of(cls, item: Item, scene: Any, search: Search) -> "_Sorted":  # noqa: ANN401
+        keys = tuple(_sort_key(item, order) for order in search.order)
+        return cls(keys, (item["collection"], item["id"]), scene)
 
 
 class _Finder:
@@ -91,43 +108,43 @@ class _Finder:
     def by_time(self, search: Search) -> Iterator[Item]:
         """Return hits, newest first, from the token on."""
         if search.token is None:
-            yield from self._hits(search)
+            yield from (item for item, _ in self._hits(search))
             return
         last = self._last(search.token)
         # items of the same time come again: they are passed over up to the last one sent
         search = replace(search, ends=min(search.ends, when(last)))
         at = _key(last)
-        yield from (item for item in self._hits(search) if _key(item) < at)
+        yield from (item for item, _ in self._hits(search) if _key(item) < at)
 
     def sorted(self, search: Search) -> Iterator[Item]:
-        """Return hits in any order, from the token on."""
-        hits = list(islice(self._hits(search), MOST_SORTED + 1))
+        """Return hits in any order, from the token on. Of a hit the scene is kept, not the item."""
+        hits = [_Sorted.of(*hit, search) for hit in islice(self._hits(search), MOST_SORTED + 1)]
         if len(hits) > MOST_SORTED:
             msg = f"sortby: more than {MOST_SORTED} items to sort; ask for a smaller area or period"
             raise HTTPException(400, msg)
-        for order in reversed(search.order):
-            hits.sort(key=_sort_key(order), reverse=order.descending)
-        if search.token is None:
-            return iter(hits)
-        last = _split(search.token)
-        here = (n for n, i in enumerate(hits, 1) if (i["collection"], i["id"]) == last)
-        if (start := next(here, None)) is None:
-            raise _no_token(search.token)
-        return iter(hits[start:])
+        for n, order in reversed([*enumerate(search.order)]):
+            hits.sort(key=lambda hit, n=n: hit.keys[n], reverse=order.descending)  # type: ignore[misc]
+        if search.token is not None:
+            last = _split(search.token)
+            here = (n for n, hit in enumerate(hits, 1) if hit.name == last)
+            if (start := next(here, None)) is None:
+                raise _no_token(search.token)
+            hits = hits[start:]
+        return (self._item_of(hit.scene) for hit in hits)
 
-    def _hits(self, search: Search) -> Iterator[Item]:
+    def _hits(self, search: Search) -> Iterator[_Hit]:
         wanted = search.collections or tuple(self._names)
         streams = [self._of(name, search) for name in wanted if name in self._names]
         if len(streams) == 1:
             return streams[0]
-        return heapq.merge(*streams, key=_key, reverse=True)
+        return heapq.merge(*streams, key=lambda hit: _key(hit[0]), reverse=True)
 
-    def _of(self, collection: str, search: Search) -> Iterator[Item]:
+    def _of(self, collection: str, search: Search) -> Iterator[_Hit]:
         if search.ids is not None:
             scenes = (self._catalogue.scene(collection, i) for i in dict.fromkeys(search.ids))
-            items = [self._item_of(s) for s in scenes if s is not None]
-            here = [i for i in items if search.answered_by(i) and search.meets(i)]
-            yield from sorted(here, key=_key, reverse=True)
+            hits = [(self._item_of(s), s) for s in scenes if s is not None]
+            here = [hit for hit in hits if search.answered_by(hit[0]) and search.meets(hit[0])]
+            yield from sorted(here, key=lambda hit: _key(hit[0]), reverse=True)
             return
         # STAC wants whatever goes on in the interval, not only what has its `datetime` there
         times = search.begins - _LASTS, search.ends + _LASTS
@@ -136,7 +153,7 @@ class _Finder:
                 raise HTTPException(504, "The request exceeded the maximum allowed time")
             item = self._item_of(scene)
             if search.answered_by(item):
-                yield item
+                yield item, scene
 
     def _last(self, token: str) -> Item:
         collection, identity = _split(token)
@@ -163,15 +180,11 @@ def _no_token(token: str) -> HTTPException:
     return HTTPException(400, f"token {token[:120]!r}: expected one from a rel=next link")
 
 
-def _sort_key(order: Order) -> Callable[[Item], tuple[bool, str, Any]]:
+def _sort_key(item: Item, order: Order) -> tuple[bool, str, Any]:
     """Return a key that sorts any JSON, and items without the property last."""
-
-    def key(item: Item) -> tuple[bool, str, Any]:
-        value = value_of(item, order.name)
-        if value is None:
-            return not order.descending, "", ""
-        if isinstance(value, int | float):
-            return order.descending, "", value
-        return order.descending, "text", value if isinstance(value, str) else repr(value)
-
-    return key
+    value = value_of(item, order.name)
+    if value is None:
+        return not order.descending, "", ""
+    if isinstance(value, int | float):
+        return order.descending, "", value
+    return order.descending, "text", value if isinstance(value, str) else repr(value)

@@ -6,15 +6,19 @@ pass looks like in the tile's own grid is worked out when it is first asked for.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import shapely
 from shapely.geometry import Polygon
 
 from s1s2 import grid
+from s1s2.sandbox.area import Bools
+from s1s2.sandbox.kept import Kept
 from s1s2.sandbox.orbits import (
     SENTINEL_2,
     Floats,
+    Frame,
     Ints,
     abeam,
     descending_over,
@@ -33,7 +37,8 @@ SPAN_S = 8.0
 LONGEST_DATATAKE_S = 900.0
 _TILE_REACH_M = S2_TILE_M / 2**0.5
 _STEP_S, _TILE_S, _GAP_STEPS = 10.0, 9.0, 3
-_KEPT = 20_000
+_ORBITS_AT_ONCE = 11
+_KEPT = 4_000
 
 Corners = list[tuple[float, float]]
 
@@ -63,8 +68,23 @@ def find_passes(tiles: Tiles) -> Passes:
     orbit = SENTINEL_2
     guess = descending_over(orbit, tiles.lat)
     there = frame(orbit, guess)
+    every = np.arange(1, orbit.revolutions + 1)
+    # a few orbits at a time: all at once take 100 MB
+    parts = [
+        _over(tiles, guess, there, every[start : start + _ORBITS_AT_ONCE])
+        for start in range(0, len(every), _ORBITS_AT_ONCE)
+    ]
+    tile, number, seconds = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    order = np.lexsort((number, tile))
+    tile, number, seconds = tile[order], number[order], seconds[order]
+    first = np.searchsorted(tile, np.arange(len(tiles.name) + 1))
+    return Passes(tile, number, seconds, _datatakes(number, seconds), first)
+
+
+def _over(tiles: Tiles, guess: Floats, there: Frame, relative: Ints) -> tuple[Ints, Ints, Floats]:
+    """Return tile, relative orbit and seconds since the node of the passes of some orbits."""
+    orbit = SENTINEL_2
     places = unit_vectors(tiles.lon, tiles.lat)
-    relative = np.arange(1, orbit.revolutions + 1)
     nodes = np.radians(orbit.node_deg(relative))
     # the same guess serves every orbit, so the distance across is a sum of two outer products;
     # near the turning points the guess is poor, so more is let through
@@ -79,10 +99,7 @@ def find_passes(tiles: Tiles) -> Passes:
     turned = unit_vectors(tiles.lon[tile] - np.degrees(nodes)[index], tiles.lat[tile])
     seconds, right = abeam(orbit, turned, guess[tile])
     seen = np.abs(right) < HALF_SWATH_M + _TILE_REACH_M
-    order = np.lexsort((relative[index[seen]], tile[seen]))
-    tile, number, seconds = tile[seen][order], relative[index[seen]][order], seconds[seen][order]
-    first = np.searchsorted(tile, np.arange(len(tiles.name) + 1))
-    return Passes(tile, number, seconds, _datatakes(number, seconds), first)
+    return tile[seen], relative[index[seen]], seconds[seen]
 
 
 def _datatakes(relative_orbit: Ints, seconds: Floats) -> Floats:
@@ -114,9 +131,16 @@ class View:
     edges: tuple[Edge, ...]
     footprint: Polygon
     valid_fraction: float
-    lon: Floats
-    """Up to nine places with data, degrees."""
-    lat: Floats
+    corners: Floats
+    """Of the tile, degrees, shape (4, 2), against the clock from the upper left."""
+    shares: Floats
+    """Up to nine places with data, as shares of the tile's sides rightwards and downwards."""
+
+    @cached_property
+    def places(self) -> Floats:
+        """Longitudes and latitudes of the places, shape (2, n); bilinear, good to some 100 m."""
+        whole = self.shares is _NINTHS
+        return np.asarray(self.corners.T @ (_NINTHS_WEIGHTS if whole else _weights(self.shares)))
 
 
 @dataclass(frozen=True)
@@ -126,8 +150,8 @@ class _Draft:
     edges: tuple[Edge, ...]
     ring: Corners
     valid_fraction: float
-    places: Corners
-    """Places with data, as shares of the tile's sides rightwards and downwards."""
+    shares: Floats
+    """See `View`."""
 
 
 class Views:
@@ -135,34 +159,31 @@ class Views:
 
     def __init__(self, tiles: Tiles, passes: Passes) -> None:
         self._tiles, self._passes = tiles, passes
-        self._known: dict[int, View | None] = {}
+        self._kept = Kept(_KEPT, lambda rows: self._make(np.array(rows)))
 
-    def of(self, rows: Sequence[int]) -> list[View | None]:
-        """Return the views of passes; None where less than `LEAST_DATA` of the tile has data."""
-        missing = [r for r in dict.fromkeys(rows) if r not in self._known]
-        if len(self._known) + len(missing) > _KEPT:
-            self._known.clear()
-            missing = list(dict.fromkeys(rows))
-        if missing:
-            self._known.update(zip(missing, self._make(np.array(missing)), strict=True))
-        return [self._known[r] for r in rows]
+    def of(self, rows: Sequence[int]) -> dict[int, View]:
+        """Return the views of passes, but for those with less than `LEAST_DATA` of the tile."""
+        known = self._kept.of(rows)
+        return {row: view for row in rows if (view := known[row]) is not None}
 
     def _make(self, rows: Ints) -> list[View | None]:
         """Work out views: most tiles lie wholly in the swath or wholly out of it."""
         tile = self._passes.tile[rows]
         a, b, c = self._edges(rows)
         left, top = self._tiles.left[tile, None, None], self._tiles.top[tile, None, None]
-        corners = (
-            a[..., None] * (left + S2_TILE_M * _RING[:, 0])
-            + b[..., None] * (top - S2_TILE_M * _RING[:, 1])
+        corners, middles = (
+            a[..., None] * (left + S2_TILE_M * shares[:, 0])
+            + b[..., None] * (top - S2_TILE_M * shares[:, 1])
             + c[..., None]
+            for shares in (_RING, _NINTHS)
         )
         cut, out = (corners < 0).any(axis=2), (corners < 0).all(axis=2).any(axis=1)
+        inside = (middles >= 0).all(axis=1)
         drafts: dict[int, _Draft] = {}
         for n in np.flatnonzero(cut.any(axis=1) & ~out).tolist():
             edges = tuple(Edge(float(a[n, k]), float(b[n, k]), float(c[n, k])) for k in (0, 1))
             used = tuple(e for e, u in zip(edges, cut[n], strict=True) if u)
-            draft = _draft(float(left[n, 0, 0]), float(top[n, 0, 0]), used)
+            draft = _draft(float(left[n, 0, 0]), float(top[n, 0, 0]), used, inside[n])
             if draft.valid_fraction >= LEAST_DATA:
                 drafts[n] = draft
         outlines = self._outlines(drafts, tile)
@@ -198,28 +219,29 @@ class Views:
         lon, lat = by_zone(grid.to_lonlat, x, y, self._tiles.epsg[tiles])
         middle = self._tiles.lon[tiles]
         lon = middle + (lon - middle + 180) % 360 - 180
-        rings = np.split(np.column_stack([lon, lat]), np.cumsum(counts)[:-1])
-        return {n: shapely.polygons(ring) for n, ring in zip(drafts, rings, strict=True)}
+        places, number = np.column_stack([lon, lat]), np.repeat(np.arange(len(counts)), counts)
+        rings = shapely.linearrings(places, indices=number)
+        return dict(zip(drafts, shapely.polygons(rings), strict=True))
 
     def _full_view(self, tile: int) -> View:
-        return View((), self._tiles.outline[tile], 1.0, *self._places(tile, _NINTHS))
+        return View((), self._tiles.outline[tile], 1.0, self._tiles.corners[tile], _NINTHS)
 
     def _cut_view(self, tile: int, outline: Polygon, draft: _Draft) -> View:
-        places = self._places(tile, np.array(draft.places))
-        return View(draft.edges, outline, draft.valid_fraction, *places)
-
-    def _places(self, tile: int, shares: Floats) -> tuple[Floats, Floats]:
-        """Return places in degrees from shares of the tile's sides; bilinear, to some 100 m."""
-        (x0, y0), (x1, y1), (x2, y2), (x3, y3) = self._tiles.corners[tile].tolist()
-        u, v = shares.T
-        weights = ((1 - u) * (1 - v), (1 - u) * v, u * v, u * (1 - v))
-        lon = weights[0] * x0 + weights[1] * x1 + weights[2] * x2 + weights[3] * x3
-        lat = weights[0] * y0 + weights[1] * y1 + weights[2] * y2 + weights[3] * y3
-        return lon, lat
+        corners = self._tiles.corners[tile]
+        return View(draft.edges, outline, draft.valid_fraction, corners, draft.shares)
 
 
 _RING = np.array([(0, 0), (0, 1), (1, 1), (1, 0)], dtype=float)  # rightwards and downwards
 _NINTHS = np.array([(i / 6, j / 6) for j in (1, 3, 5) for i in (1, 3, 5)])
+
+
+def _weights(shares: Floats) -> Floats:
+    """Return how much each corner counts at places in a tile, shape (4, n)."""
+    u, v = shares.T
+    return np.stack([(1 - u) * (1 - v), (1 - u) * v, u * v, u * (1 - v)])
+
+
+_NINTHS_WEIGHTS = _weights(_NINTHS)
 
 
 def by_zone(
@@ -238,22 +260,18 @@ def by_zone(
     return results
 
 
-def _draft(left: float, top: float, edges: tuple[Edge, ...]) -> _Draft:
-    """Cut a tile's square by edges of a swath."""
+def _draft(left: float, top: float, edges: tuple[Edge, ...], inside: Bools) -> _Draft:
+    """Cut a tile's square by edges of a swath; `inside` says which of `_NINTHS` have data."""
     corners: Corners = [(left, top), (left, top - S2_TILE_M)]
     corners += [(left + S2_TILE_M, top - S2_TILE_M), (left + S2_TILE_M, top)]
     ring = corners
     for edge in edges:
         ring = _clip(ring, edge)
-    places = [
-        (u, v)
-        for u, v in _NINTHS.tolist()
-        if all(_side(e, left + u * S2_TILE_M, top - v * S2_TILE_M) >= 0 for e in edges)
-    ]
-    if ring and not places:
+    shares = _NINTHS[inside]
+    if ring and not len(shares):
         x, y = (sum(values) / len(ring) for values in zip(*ring, strict=True))
-        places = [((x - left) / S2_TILE_M, (top - y) / S2_TILE_M)]
-    return _Draft(edges, ring, _area(ring) / S2_TILE_M**2, places)
+        shares = np.array([((x - left) / S2_TILE_M, (top - y) / S2_TILE_M)])
+    return _Draft(edges, ring, _area(ring) / S2_TILE_M**2, shares)
 
 
 def edge_of(x0: float, y0: float, x1: float, y1: float, *, left: bool) -> Edge:

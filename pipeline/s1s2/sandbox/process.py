@@ -45,7 +45,12 @@ def running(
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryFile() as said:
         server = subprocess.Popen(  # noqa: S603  # our own module
-            line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, env=environment
+            line,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is for us; we may still read while we end
         )
         try:
             yield _address(server, said)

@@ -1,31 +1,28 @@
 """What a STAC search asks, parsed; and whether an item, a plain dict, answers it.
 
-The filters of CQL2 are parsed and evaluated by `cql2`, the shapes by shapely; nothing here knows
-of HTTP but the status codes of its refusals.
+Nothing here knows of HTTP but the status codes of refusals.
 """
 
-import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 import cql2
-import orjson
 import shapely
 from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 from stac_fastapi.types.rfc3339 import str_to_interval
 from starlette.exceptions import HTTPException
 
-Item = dict[str, Any]
+from s1s2.sandbox.filters import Item, comparisons, matches, passes, read_filter, value_of
+
 MOST_ITEMS = 1000
 """Items of a page at most."""
 USUAL_ITEMS = 250
 FIRST, LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 """What an open end of an interval means."""
-_TOP_LEVEL = frozenset({"id", "collection", "type", "stac_version", "bbox"})
 _DEFAULT_FIELDS = ("type", "stac_version", "id", "geometry", "bbox", "links", "assets")
 _DATE_LENGTH = len("2021-07-01")
 
@@ -106,9 +103,9 @@ class Search:
             return False
         if self.ids is not None and item["id"] not in self.ids:
             return False
-        if not all(_compare(value_of(item, n), op, v) for n, op, v in self.compared):
+        if not all(passes(value_of(item, n), op, v) for n, op, v in self.compared):
             return False
-        return self.where is None or _matches(self.where, item)
+        return self.where is None or matches(self.where, item)
 
     def meets(self, item: Item) -> bool:
         """Say whether an item's geometry meets the area, on the plane of degrees."""
@@ -137,8 +134,8 @@ def parse(asked: Mapping[str, Any], manners: Manners) -> Search:
         area=_area(asked.get("bbox"), asked.get("intersects")),
         begins=begins,
         ends=ends,
-        compared=tuple(_comparisons(asked.get("query") or {})),
-        where=_filter(asked["filter"]) if asked.get("filter") else None,
+        compared=tuple(comparisons(asked.get("query") or {})),
+        where=read_filter(asked["filter"]) if asked.get("filter") else None,
         order=tuple(_orders(asked.get("sortby") or ())) or NEWEST_FIRST,
         fields=_fields(asked["fields"], manners) if "fields" in asked else None,
         limit=min(limit, MOST_ITEMS),
@@ -184,13 +181,6 @@ def _time(text: str) -> datetime:
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
-def value_of(item: Item, name: str) -> Any:  # noqa: ANN401  # any JSON
-    """Return a property by its name, `properties.` before it or not; None if there is none."""
-    if name in _TOP_LEVEL:
-        return item.get(name)
-    return item["properties"].get(name.removeprefix("properties."))
-
-
 def _area(corners: Any, geometry: Any) -> BaseGeometry | None:  # noqa: ANN401
     """Return the area asked for, or None for all the Earth."""
     try:
@@ -221,67 +211,6 @@ def _box(corners: list[float]) -> BaseGeometry:
     if west <= east:
         return box(west, south, east, north)
     return box(west, south, east + 360, north) | box(west - 360, south, east, north)
-
-
-_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
-    "eq": operator.eq,
-    "neq": operator.ne,
-    "lt": operator.lt,
-    "lte": operator.le,
-    "gt": operator.gt,
-    "gte": operator.ge,
-    "startsWith": lambda a, b: str(a).startswith(b),
-    "endsWith": lambda a, b: str(a).endswith(b),
-    "contains": lambda a, b: b in a,
-    "in": lambda a, b: a in b,
-}
-
-
-def _comparisons(query: Mapping[str, Any]) -> Iterable[tuple[str, str, Any]]:
-    for name, wanted in query.items():
-        if not isinstance(wanted, Mapping):
-            raise HTTPException(400, f"query: {name}: expected an object of operators")
-        for op, value in wanted.items():
-            if op not in _OPERATORS:
-                expected = ", ".join(_OPERATORS)
-                raise HTTPException(
-                    400, f"query: {name}: unknown {op!r}, expected one of {expected}"
-                )
-            yield name, op, value
-
-
-def _compare(found: Any, op: str, value: Any) -> bool:  # noqa: ANN401
-    """Compare as a database does: nothing compares with what is not there."""
-    if found is None:
-        return False
-    try:
-        return bool(_OPERATORS[op](found, value))
-    except TypeError:
-        return False
-
-
-def _filter(text: Any) -> cql2.Expr:  # noqa: ANN401
-    """Read a CQL2 filter, JSON as an object or text."""
-    try:
-        return _parsed(text if isinstance(text, str) else orjson.dumps(text).decode())
-    except Exception as error:  # cql2 raises bare Exception
-        brief = " ".join(str(error).split())[:300]
-        raise HTTPException(400, f"filter: not valid CQL2 ({brief})") from error
-
-
-@lru_cache(maxsize=256)  # the pages of a search, and of its neighbours, ask the same
-def _parsed(text: str) -> cql2.Expr:
-    found = cql2.Expr(text)
-    found.validate()
-    return found
-
-
-def _matches(where: cql2.Expr, item: Item) -> bool:
-    seen = {name: item.get(name) for name in ("id", "collection", "geometry", "properties")}
-    try:
-        return where.matches(seen)
-    except Exception:  # noqa: BLE001  # cql2 raises it for "unknown", which is not true
-        return False
 
 
 def _orders(sortby: Iterable[Mapping[str, str]]) -> Iterable[Order]:

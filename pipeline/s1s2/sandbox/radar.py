@@ -1,16 +1,15 @@
-"""What Sentinel-1 measures: gamma nought in linear power, after terrain correction, with speckle."""
+"""What Sentinel-1 measures: gamma nought in linear power, terrain corrected, with speckle."""
 
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
-from scipy.stats import gamma
+from scipy.special import gammaincinv
 
 from s1s2.bands import Band
 from s1s2.sandbox.covers import Cover, backscatter
-from s1s2.sandbox.noise import hash3, key_of
+from s1s2.sandbox.noise import hash3, kernel, key_of
 from s1s2.sandbox.planet import Ground
 
 NODATA = -32_768.0
@@ -21,9 +20,7 @@ NEAR_DEGREES, FAR_DEGREES = 30.7, 46.0
 """Incidence at the near and the far edge of the swath, as in the tags of real files."""
 SHADOW_DB = -27.0
 """What the noise of the instrument leaves in radar shadow."""
-NEAR_TANGENT, FAR_TANGENT = (
-    float(t) for t in np.tan(np.radians([NEAR_DEGREES, FAR_DEGREES]))
-)
+NEAR_TANGENT, FAR_TANGENT = (float(t) for t in np.tan(np.radians([NEAR_DEGREES, FAR_DEGREES])))
 _U, _F = np.uint32, np.float32
 _STEPS = 4096
 
@@ -68,8 +65,8 @@ def powers() -> NDArray[np.float32]:
 def speckle() -> NDArray[np.float32]:
     """Return equally likely values of speckle, mean 1: gamma distributed, shape (4096,)."""
     chances = (np.arange(_STEPS) + 0.5) / _STEPS
-    values = gamma.ppf(chances, LOOKS, scale=1 / LOOKS)
-    return (values / values.mean()).astype(np.float32)
+    values = gammaincinv(LOOKS, chances)
+    return np.asarray(values / values.mean(), dtype=np.float32)
 
 
 def power(
@@ -79,7 +76,7 @@ def power(
     recording: int,
     corner: tuple[int, int],
 ) -> NDArray[np.float32]:
-    """Return gamma nought of one polarisation in linear power, float32, -32768 where there are no data.
+    """Return gamma nought of one polarisation in linear power, float32, -32768 for no data.
 
     Args:
         view: What is seen.
@@ -107,8 +104,8 @@ def power(
     return out
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _power(cover, green, tone, facing, levels, falls, across, powers_, speckle_, key, corner, out):  # noqa: ANN001, ANN202, E501, PLR0913
+@kernel
+def _power(cover, green, tone, facing, levels, falls, across, powers_, speckle_, key, corner, out):
     """Work row by row in single precision, one short loop a step: those the compiler vectorises."""
     columns = out.shape[1]
     v, part = np.empty(columns, np.float32), np.empty(columns, np.float32)

@@ -14,7 +14,7 @@ from s1s2.sandbox.tiff import Raster
 Block = tuple[int, int, int]
 """Level, row and column."""
 _KEPT = 32
-"""Slots that are kept: a reader's next request often starts in the last one's final block."""
+"""Blocks that are kept, up to 34 MB: neighbouring chips share them."""
 
 
 class File(Protocol):
@@ -48,7 +48,7 @@ class Files(Protocol):
 
 
 class Renderer:
-    """Renders slots in threads, as many at once as there are processors.
+    """Renders and encodes blocks in threads, as many at once as there are processors.
 
     Requests queue for a turn here and not in the pool, where one that was given up would stay.
     """
@@ -59,19 +59,20 @@ class Renderer:
         self._turns = asyncio.Semaphore(n_threads)
         self._kept: OrderedDict[tuple[str, Block], bytes] = OrderedDict()
 
-    async def slot(self, file: File, block: Block) -> bytes:
-        """Return the bytes of one block's slot."""
+    async def encoded(self, file: File, block: Block) -> bytes:
+        """Return a block as it lies in the file."""
         key = file.etag, block
-        if key not in self._kept:
+        content = self._kept.get(key)
+        if content is None:
             async with self._turns:
                 loop = asyncio.get_running_loop()
-                self._kept[key] = await loop.run_in_executor(self._threads, _slot, file, block)
+                content = await loop.run_in_executor(self._threads, _encoded, file, block)
+        self._kept[key] = content
         self._kept.move_to_end(key)
-        slot = self._kept[key]
         if len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
-        return slot
+        return content
 
 
-def _slot(file: File, block: Block) -> bytes:
+def _encoded(file: File, block: Block) -> bytes:
     return encode(file.raster.sample, file.block(*block))

@@ -11,6 +11,7 @@ import numpy as np
 import shapely
 
 from s1s2.sandbox.area import Area
+from s1s2.sandbox.kept import Kept
 from s1s2.sandbox.noise import key_of
 from s1s2.sandbox.orbits import (
     DAY,
@@ -19,6 +20,8 @@ from s1s2.sandbox.orbits import (
     SENTINEL_2,
     Floats,
     Ints,
+    Unit,
+    compact,
     microseconds,
     moment,
 )
@@ -32,6 +35,7 @@ LOWEST_SUN_DEG = 87.0
 """Greatest zenith angle of the sun at which a tile is recorded."""
 _MILLISECONDS = 24_000  # recorded datatakes start at whole seconds and 24 ms
 _REPROCESSED_PERCENT = 3
+_KEPT = 4_000
 _REPROCESSED = "05.00"
 _BASELINES = (  # as seen on Planetary Computer; the days of the later ones are approximate
     ("2021-01-01", "02.12"),
@@ -44,15 +48,23 @@ _BASELINES = (  # as seen on Planetary Computer; the days of the later ones are 
 _ID = re.compile(r"(S2[ABC])_MSIL2A_(\d{8}T\d{6})_R(\d{3})_T(\d{2}[A-Z]{3})_\d{8}T\d{6}")
 
 
-@dataclass(frozen=True)
-class _Recordings:
-    """Passes of one unit at known times, as columns."""
+_Key = tuple[int, int, int]
+"""A recording: which unit, pass and cycle."""
 
-    unit: int
-    row: Ints
-    cycle: Ints
-    starts: Ints
-    """Microseconds: the datatake's start, the item's `datetime`."""
+
+@dataclass(frozen=True)
+class _Take:
+    """A datatake: what all its scenes have in common."""
+
+    key: int
+    relative_orbit: int
+    starts: datetime
+    us: int
+    """The same moment in microseconds."""
+    day_of_year: int
+    name: str
+    """Start of its scenes' ids, up to the tile."""
+    baseline: str
 
 
 class OpticalScenes:
@@ -64,12 +76,8 @@ class OpticalScenes:
         self._passes = find_passes(self._tiles)
         self._views = Views(self._tiles, self._passes)
         self._tree = shapely.STRtree(self._tiles.outline)
-        offset = np.rint(self._passes.starts * SECOND).astype(np.int64)
-        orbits = self._passes.relative_orbit
-        self._first = [
-            (unit.node_time(orbits) + offset) // SECOND * SECOND + _MILLISECONDS
-            for unit in S2_UNITS
-        ]
+        self._offset = np.rint(self._passes.starts * SECOND).astype(np.int64)
+        self._kept = Kept(_KEPT, self._make)
 
     def near(self, area: Area | None) -> Ints:
         """Return the rows of passes over tiles near an area."""
@@ -106,109 +114,133 @@ class OpticalScenes:
             begins: First microsecond of the datatake's start.
             ends: Last one.
         """
-        parts = []
+        found: list[_Key] = []
+        first = {}
         for number, unit in enumerate(S2_UNITS):
-            first = self._first[number][rows]
-            index, cycle = unit.repeats(first, begins, ends)
-            starts = first[index] + cycle * SENTINEL_2.cycle_us
-            parts.append(_Recordings(number, rows[index], cycle, starts))
-        seen = self._seen(np.unique(np.concatenate([p.row for p in parts])), area)
-        return [scene for part in parts for scene in self._scenes(part, seen)]
+            if unit.epoch not in first:  # which several units have in common
+                first[unit.epoch] = self._starts(unit, rows)
+            index, cycle = unit.repeats(first[unit.epoch], begins, ends)
+            found += [(number, *key) for key in zip(rows[index].tolist(), cycle.tolist())]
+        seen = self._views.of(sorted({row for _, row, _ in found}))
+        if area is not None and seen:
+            meets = area.meets(np.array([v.footprint for v in seen.values()], dtype=object))
+            seen = {row: v for (row, v), m in zip(seen.items(), meets.tolist(), strict=True) if m}
+        found = [key for key in found if key[1] in seen]
+        known = self._kept.of(found)
+        return [scene for key in found for scene in known[key]]
 
-    def _seen(self, rows: Ints, area: Area | None) -> dict[int, View]:
-        """Return the views of passes whose data meet an area."""
-        known = zip(rows.tolist(), self._views.of(rows.tolist()), strict=True)
-        views = {row: view for row, view in known if view is not None}
-        if area is None or not views:
-            return views
-        meets = area.meets(np.array([v.footprint for v in views.values()], dtype=object))
-        return {row: view for (row, view), m in zip(views.items(), meets, strict=True) if m}
+    def _starts(self, unit: Unit, rows: Ints) -> Ints:
+        """Return when the datatakes of passes start in cycle 0, microseconds."""
+        since = unit.node_time(self._passes.relative_orbit[rows]) + self._offset[rows]
+        return np.asarray(since // SECOND * SECOND + _MILLISECONDS)
 
-    def _scenes(self, found: _Recordings, seen: dict[int, View]) -> list[OpticalScene]:
-        unit = S2_UNITS[found.unit]
-        good = np.array([row in seen for row in found.row.tolist()], dtype=bool)
-        row, cycle, starts = (a[good] for a in (found.row, found.cycle, found.starts))
-        tile, orbit = self._passes.tile[row], self._passes.relative_orbit[row]
-        sensed = unit.node_time(orbit) + cycle * SENTINEL_2.cycle_us
-        sensed += (self._passes.seconds[row] * SECOND).astype(np.int64)
+    def _make(self, keys: list[_Key]) -> list[tuple[OpticalScene, ...]]:
+        """Work out the scenes of recordings: none in the dark, two if processed again."""
+        unit, row, cycle = np.array(keys).T
+        orbit, tile = self._passes.relative_orbit[row], self._passes.tile[row]
+        turned = cycle * SENTINEL_2.cycle_us
+        starts, sensed = turned.copy(), turned + (self._passes.seconds[row] * SECOND).astype(int)
+        for number in np.unique(unit).tolist():
+            ours = unit == number
+            starts[ours] += self._starts(S2_UNITS[number], row[ours])
+            sensed[ours] += S2_UNITS[number].node_time(orbit[ours])
         zenith, azimuth = sun_position(sensed, self._tiles.lon[tile], self._tiles.lat[tile])
         light = np.flatnonzero(zenith <= LOWEST_SUN_DEG)
-        started = starts[light].tolist()
-        keys = {t: key_of(self._seed, unit.platform, t) for t in set(started)}
-        takes = [keys[t] for t in started]
-        views = [seen[r] for r in row[light].tolist()]
-        clouds = _clouds(views, takes, starts[light])
-        scenes = []
-        for n, take, view, cloud in zip(light.tolist(), takes, views, clouds, strict=True):
-            t, started = int(tile[n]), int(starts[n])
-            recording = key_of(take, self._tiles.name[t])
-            start, stem = moment(started), f"R{orbit[n]:03d}_T{self._tiles.name[t]}"
-            for baseline, generated in _versions(started, recording):
-                scenes.append(
-                    OpticalScene(
-                        id=f"{unit.platform}_MSIL2A_{start:%Y%m%dT%H%M%S}_{stem}_"
-                        f"{generated:%Y%m%dT%H%M%S}",
-                        tile=self._tiles.name[t],
-                        epsg=int(self._tiles.epsg[t]),
-                        left=float(self._tiles.left[t]),
-                        top=float(self._tiles.top[t]),
-                        platform=unit.platform,
-                        relative_orbit=int(orbit[n]),
-                        datatake_starts=start,
-                        sensed_at=moment(max(int(sensed[n]), started) // SECOND * SECOND),
-                        generated_at=generated,
-                        baseline=baseline,
-                        edges=view.edges,
-                        footprint=view.footprint,
-                        sun_azimuth=float(azimuth[n]),
-                        sun_zenith=float(zenith[n]),
-                        cloud_fraction=cloud,
-                        valid_fraction=view.valid_fraction,
-                        datatake=take,
-                        recording=recording,
-                    )
-                )
+        columns = (unit, orbit, starts, row, tile, sensed, azimuth, zenith)
+        recorded = list(zip(*(column[light].tolist() for column in columns), strict=True))
+        takes = self._takes({r[:3] for r in recorded})
+        views = self._views.of([r[3] for r in recorded])
+        clouds = _clouds([views[r[3]] for r in recorded], [takes[r[:3]] for r in recorded])
+        scenes: list[tuple[OpticalScene, ...]] = [()] * len(keys)
+        for n, r, cloud in zip(light.tolist(), recorded, clouds, strict=True):
+            scenes[n] = self._scenes(takes[r[:3]], views[r[3]], r[4:], cloud)
         return scenes
 
+    def _takes(self, keys: set[_Key]) -> dict[_Key, _Take]:
+        """Return datatakes by unit, relative orbit and start."""
+        found = {}
+        for number, orbit, us in keys:
+            platform, starts = S2_UNITS[number].platform, moment(us)
+            day = starts.date().isoformat()
+            found[number, orbit, us] = _Take(
+                key=key_of(self._seed, platform, us),
+                relative_orbit=orbit,
+                starts=starts,
+                us=us,
+                day_of_year=starts.timetuple().tm_yday,
+                name=f"{platform}_MSIL2A_{compact(starts)}_R{orbit:03d}_T",
+                baseline=next(b for until, b in _BASELINES if day < until),
+            )
+        return found
 
-def _clouds(views: list[View], takes: list[int], starts: Ints) -> list[float]:
+    def _scenes(
+        self, take: _Take, view: View, place: tuple[int, int, float, float], cloud: float
+    ) -> tuple[OpticalScene, ...]:
+        """Return the scenes of a recording; `place`: tile, when sensed, the sun's angles."""
+        tile, sensed, azimuth, zenith = place
+        name = self._tiles.name[tile]
+        recording = key_of(take.key, name)
+        sensed_at = moment(max(sensed, take.us) // SECOND * SECOND)
+        return tuple(
+            OpticalScene(
+                id=f"{take.name}{name}_{compact(generated)}",
+                tile=name,
+                epsg=int(self._tiles.epsg[tile]),
+                left=float(self._tiles.left[tile]),
+                top=float(self._tiles.top[tile]),
+                platform=take.name[:3],
+                relative_orbit=take.relative_orbit,
+                datatake_starts=take.starts,
+                sensed_at=sensed_at,
+                generated_at=generated,
+                baseline=baseline,
+                edges=view.edges,
+                footprint=view.footprint,
+                sun_azimuth=azimuth,
+                sun_zenith=zenith,
+                cloud_fraction=cloud,
+                valid_fraction=view.valid_fraction,
+                datatake=take.key,
+                recording=recording,
+            )
+            for baseline, generated in _versions(take, recording)
+        )
+
+
+def _clouds(views: list[View], takes: list[_Take]) -> list[float]:
     """Return the mean cloud over the data of every scene; datatakes are asked once each."""
     clouds = [0.0] * len(views)
     groups: dict[int, list[int]] = {}
     for n, take in enumerate(takes):
-        groups.setdefault(take, []).append(n)
-    for take, members in groups.items():
-        lon = np.concatenate([views[n].lon for n in members])
-        lat = np.concatenate([views[n].lat for n in members])
-        day = moment(int(starts[members[0]])).timetuple().tm_yday
-        cover = cloud_cover(lon, lat, day, take)
-        for n, part in zip(
-            members, _split(cover, [len(views[n].lon) for n in members]), strict=True
-        ):
-            clouds[n] = part
+        groups.setdefault(take.key, []).append(n)
+    for key, members in groups.items():
+        places = [views[n].places for n in members]
+        lon, lat = np.concatenate(places, axis=1)
+        cover = cloud_cover(lon, lat, takes[members[0]].day_of_year, key)
+        means = _means(cover, [p.shape[1] for p in places])
+        for n, mean in zip(members, means, strict=True):
+            clouds[n] = mean
     return clouds
 
 
-def _split(values: Floats, lengths: list[int]) -> list[float]:
+def _means(values: Floats, lengths: list[int]) -> list[float]:
     """Return the means of consecutive parts."""
     counts = np.array(lengths)
     totals = np.add.reduceat(values, np.cumsum(counts) - counts)
     return [float(v) for v in totals / counts]
 
 
-def _versions(started: int, recording: int) -> list[tuple[str, datetime]]:
+def _versions(take: _Take, recording: int) -> list[tuple[str, datetime]]:
     """Return the processing versions of a recording: baseline and when it was processed."""
-    day = f"{moment(started):%Y-%m-%d}"
-    baseline = next(b for until, b in _BASELINES if day < until)
     luck = key_of(recording, "processing")
     wait = luck // 100
-    if started < _ESRI_SINCE:
+    if take.us < _ESRI_SINCE:
         generated = _ESRI_SINCE + wait % (30 * 86_400) * SECOND
     else:
-        generated = started + (3 * 3600 + wait % (20 * 3600)) * SECOND
-    versions = [(baseline, moment(generated + luck % SECOND))]
-    if baseline < _REPROCESSED and luck % 100 < _REPROCESSED_PERCENT:
-        later = max(_AGAIN_SINCE, started + 30 * DAY) + wait % (120 * 86_400) * SECOND
+        generated = take.us + (3 * 3600 + wait % (20 * 3600)) * SECOND
+    versions = [(take.baseline, moment(generated + luck % SECOND))]
+    if take.baseline < _REPROCESSED and luck % 100 < _REPROCESSED_PERCENT:
+        later = max(_AGAIN_SINCE, take.us + 30 * DAY) + wait % (120 * 86_400) * SECOND
         versions.append((_REPROCESSED, moment(later)))
     return versions
 

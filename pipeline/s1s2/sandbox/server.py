@@ -1,6 +1,7 @@
 """The sandbox as one server: STAC API, tokens and blobs behind the fault injection."""
 
 import asyncio
+import gc
 import json
 import os
 import secrets
@@ -127,7 +128,8 @@ class Server(uvicorn.Server):
 def listen(host: str = LOOPBACK, port: int = 0) -> socket.socket:
     """Return a bound socket; port 0 is any that is free."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family)
+    # of a socket that is not told so, asyncio does not switch off the delays of Nagle: 40 ms each
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bound.bind((host, port))
     return bound
@@ -152,8 +154,16 @@ def serve(
     Raises:
         OSError: If the address is taken, or none of this machine.
     """
+    serve_on(listen(host, port), app, announce=announce, tied=tied)
+
+
+def serve_on(
+    bound: socket.socket, app: ASGIApp, *, announce: bool = False, tied: bool = False
+) -> None:
+    """Serve on a bound socket until told to end; see `serve`."""
+    gc.collect()
+    gc.freeze()  # what is there by now stays: looking through it for garbage is in vain
     server = Server(app, announce=announce)
-    bound = listen(host, port)
     if tied:
         threading.Thread(target=_end_with_input, args=(server,), daemon=True).start()
     with bound:

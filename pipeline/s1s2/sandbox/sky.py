@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from s1s2.sandbox.net import Net, Patch, octaves, refine
-from s1s2.sandbox.noise import EARTH_M, Floats, add_octave, key_of, on_sphere
+from s1s2.sandbox.noise import EARTH_M, Floats, add_octave, kernel, key_of, on_sphere
 
 _LATITUDES = np.array([-90, -60, -45, -25, -10, 5, 20, 35, 50, 65, 75, 90.0])
 _JANUARY = np.array([0.6, 0.7, 0.55, 0.35, 0.65, 0.55, 0.2, 0.4, 0.65, 0.65, 0.55, 0.5])
@@ -27,11 +26,11 @@ def cloud_cover(lon: Floats, lat: Floats, day_of_year: int, datatake: int) -> Fl
     mean = (1 - summer) * np.interp(lat, _LATITUDES, _JANUARY)
     mean += summer * np.interp(lat, _LATITUDES, _JULY)
     weather = np.zeros(lat.size)
-    places = (p.ravel() for p in on_sphere(lon, lat))
-    add_octave(*places, _WEATHER_M, 1.0, key_of(datatake, "weather"), weather)
+    x, y, z = (p.ravel() for p in on_sphere(lon, lat))
+    add_octave(x, y, z, _WEATHER_M, 1.0, key_of(datatake, "weather"), weather)
     # logit: symmetrical, never beyond 0 and 1
     odds = np.log(mean / (1 - mean)) + 12.0 * weather.reshape(lat.shape)
-    return 1 / (1 + np.exp(-odds))
+    return np.asarray(1 / (1 + np.exp(-odds)))
 
 
 COARSE_WAVES = ((90_000, 1.0), (28_000, 0.8), (9_000, 0.6), (3_000, 0.4))
@@ -53,7 +52,7 @@ class Clouds:
     """How much of the sun is covered, seen from the ground."""
 
 
-def clouds(  # noqa: PLR0913  # where, when, and where the sun stands
+def clouds(
     patch: Patch, net: Net, day_of_year: int, datatake: int, azimuth: float, zenith: float
 ) -> Clouds | None:
     """Return the clouds of a datatake over a patch; None where the sky is clear.
@@ -73,7 +72,7 @@ def clouds(  # noqa: PLR0913  # where, when, and where the sun stands
     low, high = CLOUD_TOP_M
     top = low + (high - low) * key_of(datatake, "cloud top") / 2**32
     away = min(top * np.tan(np.radians(zenith)), _LONGEST_SHADOW_M)
-    fields = []
+    fields: list[Floats | None] = []
     for metres in (0.0, away):
         field = level + octaves(
             moved(net.coarse, metres, azimuth), COARSE_WAVES, *keys[: len(COARSE_WAVES)]
@@ -110,8 +109,8 @@ def moved(
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _opacity(field, start, step, size, gain):  # noqa: ANN001, ANN202
+@kernel
+def _opacity(field, start, step, size, gain):
     """Interpolate a field at the pixels and turn it into opacity, 0 to 255."""
     out = np.empty((size, size), np.uint8)
     line = np.empty(field.shape[1])

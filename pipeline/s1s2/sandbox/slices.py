@@ -15,6 +15,7 @@ from shapely.geometry import Polygon
 
 from s1s2 import grid
 from s1s2.sandbox.coasts import COARSE, NORTH, SOUTH, near_land
+from s1s2.sandbox.kept import Kept
 from s1s2.sandbox.noise import key_of
 from s1s2.sandbox.orbits import SENTINEL_1, Floats, Ints, ground
 from s1s2.sandbox.passes import by_zone, edge_of
@@ -33,7 +34,7 @@ _BLOCK_LON, _BLOCK_LAT = 30, 20
 _BOTH_WAYS, _BOTH_UNITS, _HORIZONTAL = 25, 30, 25  # percent of relative orbits
 _ACROSS_PARTS, _ALONG_PARTS = 8, 5
 _PIXEL_M = 10
-_KEPT = 20_000
+_KEPT = 4_000
 
 BOTH, FIRST_PLACE, SECOND_PLACE = 0, 1, 2
 """Which place of the constellation records a slice: either, S1A's only, or S1B's only."""
@@ -178,17 +179,12 @@ class Shapes:
 
     def __init__(self, slices: Slices) -> None:
         self._slices = slices
-        self._known: dict[int, Shape] = {}
+        self._kept = Kept(_KEPT, lambda rows: self._make(np.array(rows)))
 
-    def of(self, rows: Sequence[int]) -> list[Shape]:
+    def of(self, rows: Sequence[int]) -> dict[int, Shape]:
         """Return the shapes of slices."""
-        missing = [r for r in rows if r not in self._known]
-        if len(self._known) + len(missing) > _KEPT:
-            self._known.clear()
-            missing = list(rows)
-        if missing:
-            self._known.update(zip(missing, self._make(np.array(missing)), strict=True))
-        return [self._known[r] for r in rows]
+        known = self._kept.of(rows)
+        return {row: known[row] for row in rows}
 
     def _make(self, rows: Ints) -> list[Shape]:
         lon, lat = _corners(self._slices.number[rows])

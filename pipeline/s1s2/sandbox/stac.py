@@ -4,6 +4,7 @@ Only the habits of its items are here; how the API pages and answers is another 
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -45,18 +46,17 @@ def item(scene: Scene, root: str, blobs: Blobs) -> dict[str, Any]:
         blobs: Where files are served.
 
     Returns:
-        The item as JSON values, hrefs unsigned. Longitudes go on beyond 180 where the footprint
+        The item as JSON values, hrefs unsigned. Items share parts: change none. Longitudes go on beyond 180 where the footprint
         crosses the antimeridian, as on Planetary Computer.
     """
     collection = collection_of(scene)
     room = _ROOMS[collection]
     prefix = _prefix(blobs, room.ACCOUNT, room.CONTAINER)
-    geometry = shapely.geometry.mapping(scene.footprint)
-    ring = [list(place) for place in geometry["coordinates"][0]]
+    ring = shapely.get_coordinates(scene.footprint).tolist()
     if collection == S2_COLLECTION:
         ring = [[round(x, _DECIMALS), round(y, _DECIMALS)] for x, y in ring]
     lon, lat = zip(*ring, strict=True)
-    assets = room.assets(scene, prefix)
+    assets, properties = room.described(scene, prefix)
     return {
         "id": scene.id,
         "bbox": [min(lon), min(lat), max(lon), max(lat)],
@@ -65,7 +65,7 @@ def item(scene: Scene, root: str, blobs: Blobs) -> dict[str, Any]:
         "assets": {**assets, **_renderings(scene.id, collection, root, list(assets))},
         "geometry": {"type": "Polygon", "coordinates": [ring]},
         "collection": collection,
-        "properties": room.properties(scene),
+        "properties": properties,
         "stac_extensions": list(room.EXTENSIONS),
         "stac_version": "1.0.0",
     }
@@ -75,15 +75,23 @@ def _prefix(blobs: Blobs, account: str, container: str) -> str:
     return f"{blobs}/{account}/{container}" if isinstance(blobs, str) else blobs(account, container)
 
 
-def _links(identity: str, collection: str, root: str) -> list[dict[str, str]]:
+@lru_cache(maxsize=64)
+def _common_links(collection: str, root: str) -> tuple[dict[str, str], ...]:
+    """Return the links that are the same in all items of a collection."""
     home = f"{root}/collections/{collection}"
-    links = [
+    return (
         {"rel": "collection", "type": "application/json", "href": home},
         {"rel": "parent", "type": "application/json", "href": home},
         {"rel": "root", "type": "application/json", "href": root},
-        {"rel": "self", "type": "application/geo+json", "href": f"{home}/items/{identity}"},
         {"rel": "license", "href": _LICENCES[collection]},
-    ]
+    )
+
+
+def _links(identity: str, collection: str, root: str) -> list[dict[str, str]]:
+    *first, licence = _common_links(collection, root)
+    here = f"{root}/collections/{collection}/items/{identity}"
+    own = {"rel": "self", "type": "application/geo+json", "href": here}
+    links = [*first, own, licence]
     if collection == S1_COLLECTION:
         grd = identity.removesuffix("_rtc")
         links.append(

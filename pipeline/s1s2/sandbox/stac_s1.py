@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import Any
 
+from s1s2.sandbox.archive import stac_time
 from s1s2.sandbox.noise import key_of
-from s1s2.sandbox.orbits import microseconds, moment
 from s1s2.sandbox.scenes import RadarScene
 from s1s2.sandbox.stac_s2 import COG, rfc3339
 
@@ -40,13 +40,17 @@ def identity_of_path(path: str) -> str | None:
     return f"{product[:-5]}_rtc" if product else None
 
 
-def properties(scene: RadarScene) -> dict[str, Any]:
+def described(scene: RadarScene, prefix: str) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Return an item's assets and properties; `prefix` is what their paths are put behind."""
+    return _assets(scene, prefix), _properties(scene)
+
+
+def _properties(scene: RadarScene) -> dict[str, Any]:
     """Return an item's properties; `proj:*` stand on the item, the transform has nine numbers."""
-    middle = moment((microseconds(scene.starts) + microseconds(scene.ends)) // 2)
     right, bottom = scene.left + _PIXEL_M * scene.width, scene.top - _PIXEL_M * scene.height
     transform = [_PIXEL_M, 0.0, scene.left, 0.0, -_PIXEL_M, scene.top, 0.0, 0.0, 1.0]
     return {
-        "datetime": rfc3339(middle),
+        "datetime": rfc3339(stac_time(scene)),
         "platform": f"SENTINEL-{scene.platform[1:]}",
         "s1:shape": [scene.width, scene.height],
         "proj:bbox": [scene.left, bottom, right, scene.top],
@@ -84,8 +88,7 @@ def properties(scene: RadarScene) -> dict[str, Any]:
     }
 
 
-def assets(scene: RadarScene, prefix: str) -> dict[str, dict[str, Any]]:
-    """Return an item's assets; `prefix` is what their paths are put behind."""
+def _assets(scene: RadarScene, prefix: str) -> dict[str, dict[str, Any]]:
     pixels = scene.width * scene.height * _FULL
     found = {}
     for key, path in paths(scene).items():

@@ -1,12 +1,13 @@
 """A Sentinel-2 scene as Planetary Computer's STAC item: its keys, spellings and paths."""
 
+from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from math import cos, pi
 from typing import Any
 
-import numpy as np
-
 from s1s2.sandbox.noise import key_of
-from s1s2.sandbox.orbits import S2_UNITS, absolute_orbit, microseconds
+from s1s2.sandbox.orbits import S2_UNITS, absolute_orbit, compact, microseconds
 from s1s2.sandbox.scenes import S2_TILE_M, OpticalScene
 
 ACCOUNT, CONTAINER = "sentinel2l2a01", "sentinel2-l2"
@@ -37,29 +38,46 @@ _IMAGES = {  # in the order of real items: key, its word in file names, metres, 
     "WVP": ("WVP", 10, "Water vapour (WVP)"),
     "visual": ("TCI", 10, "True color image"),
 }
+_ENDS = [(key, f"R{gsd}m/", f"{word}_{gsd}m.tif") for key, (word, gsd, _) in _IMAGES.items()]
 _METADATA = {
-    "safe-manifest": ("manifest.safe", "SAFE manifest"),
-    "granule-metadata": ("{granule}/MTD_TL.xml", "Granule metadata"),
-    "inspire-metadata": ("INSPIRE.xml", "INSPIRE metadata"),
-    "product-metadata": ("MTD_MSIL2A.xml", "Product metadata"),
-    "datastrip-metadata": ("DATASTRIP/{strip}/MTD_DS.xml", "Datastrip metadata"),
+    "safe-manifest": "SAFE manifest",
+    "granule-metadata": "Granule metadata",
+    "inspire-metadata": "INSPIRE metadata",
+    "product-metadata": "Product metadata",
+    "datastrip-metadata": "Datastrip metadata",
 }
 _MSFT_SINCE = "20231001"  # ids name who ran the processor: Esri, later Microsoft
 
 
 def paths(scene: OpticalScene) -> dict[str, str]:
     """Return the path of every file of a scene in its container, by asset key."""
+    return _paths(scene, _Names(scene))
+
+
+def described(
+    scene: OpticalScene, prefix: str
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Return an item's assets and properties; `prefix` is what their paths are put behind.
+
+    What tiles and items have in common they share: it is not to be changed.
+    """
     names = _Names(scene)
-    day, tile = scene.datatake_starts, scene.tile
-    folder = f"{tile[:2]}/{tile[2]}/{tile[3:]}/{day:%Y/%m/%d}/{names.product}"
-    files = {
-        key: f"{names.granule}/IMG_DATA/R{gsd}m/T{tile}_{names.start}_{word}_{gsd}m.tif"
-        for key, (word, gsd, _) in _IMAGES.items()
-    }
-    files["preview"] = f"{names.granule}/QI_DATA/T{tile}_{names.start}_PVI.tif"
-    for key, (path, _) in _METADATA.items():
-        files[key] = path.format(granule=names.granule, strip=names.strip)
-    return {key: f"{folder}/{path}" for key, path in files.items()}
+    return _assets(scene, names, prefix), _properties(scene, names)
+
+
+def _paths(scene: OpticalScene, names: "_Names") -> dict[str, str]:
+    tile, start = scene.tile, names.take.start
+    folder = f"{tile[:2]}/{tile[2]}/{tile[3:]}/{names.take.folder}/{names.product}"
+    granule = f"{folder}/{names.granule}"
+    stem = f"T{tile}_{start}_"
+    files = {key: f"{granule}/IMG_DATA/{at}{stem}{end}" for key, at, end in _ENDS}
+    files["preview"] = f"{granule}/QI_DATA/{stem}PVI.tif"
+    files["safe-manifest"] = f"{folder}/manifest.safe"
+    files["granule-metadata"] = f"{granule}/MTD_TL.xml"
+    files["inspire-metadata"] = f"{folder}/INSPIRE.xml"
+    files["product-metadata"] = f"{folder}/MTD_MSIL2A.xml"
+    files["datastrip-metadata"] = f"{folder}/DATASTRIP/{names.strip}/MTD_DS.xml"
+    return files
 
 
 def identity_of_path(path: str) -> str | None:
@@ -72,33 +90,52 @@ def identity_of_path(path: str) -> str | None:
     return "_".join(parts[:3] + parts[4:])
 
 
+@dataclass(frozen=True)
+class _Take:
+    """What the items of a datatake have in common."""
+
+    start: str
+    """As in names of files."""
+    datetime: str
+    folder: str
+    orbit: str
+    """Absolute, six digits."""
+    sun_earth_factor: float
+
+
+@lru_cache(maxsize=1024)
+def _take(platform: str, relative_orbit: int, starts: datetime) -> _Take:
+    orbit = absolute_orbit(S2_UNITS, platform, relative_orbit, microseconds(starts))
+    # the inverse square of the distance to the sun in astronomical units
+    day = starts.timetuple().tm_yday
+    factor = (1 + 0.01672 * cos(2 * pi * (day - 3) / 365.256)) ** 2
+    return _Take(compact(starts), rfc3339(starts), f"{starts:%Y/%m/%d}", f"{orbit:06d}", factor)
+
+
 class _Names:
     """The ids of a scene's product, datatake, datastrip and granule."""
 
     def __init__(self, scene: OpticalScene) -> None:
-        us = microseconds(scene.datatake_starts)
-        orbit = absolute_orbit(S2_UNITS, scene.platform, scene.relative_orbit, us)
-        self.start = f"{scene.datatake_starts:%Y%m%dT%H%M%S}"
-        sensed, made = f"{scene.sensed_at:%Y%m%dT%H%M%S}", f"{scene.generated_at:%Y%m%dT%H%M%S}"
+        platform = scene.platform
+        self.take = take = _take(platform, scene.relative_orbit, scene.datatake_starts)
+        sensed, made = compact(scene.sensed_at), compact(scene.generated_at)
         who = "ESRI" if made < _MSFT_SINCE else "MSFT"
         version, tile = f"N{scene.baseline}", f"T{scene.tile}"
-        level = f"{scene.platform}_OPER_MSI_L2A"
+        level = f"{platform}_OPER_MSI_L2A"
         self.product = (
-            f"{scene.platform}_MSIL2A_{self.start}_{version.replace('.', '')}"
+            f"{platform}_MSIL2A_{take.start}_{version.replace('.', '')}"
             f"_R{scene.relative_orbit:03d}_{tile}_{made}.SAFE"
         )
-        self.granule = f"GRANULE/L2A_{tile}_A{orbit:06d}_{sensed}"
+        self.granule = f"GRANULE/L2A_{tile}_A{take.orbit}_{sensed}"
         self.strip = f"DS_{who}_{made}_S{sensed}"
-        self.granule_id = f"{level}_TL_{who}_{made}_A{orbit:06d}_{tile}_{version}"
-        self.datatake_id = f"G{scene.platform}_{self.start}_{orbit:06d}_{version}"
+        self.granule_id = f"{level}_TL_{who}_{made}_A{take.orbit}_{tile}_{version}"
+        self.datatake_id = f"G{platform}_{take.start}_{take.orbit}_{version}"
         self.datastrip_id = f"{level}_{self.strip}_{version}"
 
 
-def properties(scene: OpticalScene) -> dict[str, Any]:
-    """Return an item's properties."""
-    names = _Names(scene)
+def _properties(scene: OpticalScene, names: _Names) -> dict[str, Any]:
     return {
-        "datetime": rfc3339(scene.datatake_starts),
+        "datetime": names.take.datetime,
         "platform": f"Sentinel-{scene.platform[1:]}",
         "proj:epsg": scene.epsg,
         "instruments": ["msi"],
@@ -116,27 +153,23 @@ def properties(scene: OpticalScene) -> dict[str, Any]:
         "s2:mean_solar_zenith": scene.sun_zenith,
         "s2:mean_solar_azimuth": scene.sun_azimuth,
         "s2:processing_baseline": scene.baseline,
-        "s2:reflectance_conversion_factor": _sun_earth_factor(scene),
+        "s2:reflectance_conversion_factor": names.take.sun_earth_factor,
         **_shares(scene),
     }
 
 
-def _sun_earth_factor(scene: OpticalScene) -> float:
-    """Return the inverse square of the distance to the sun in astronomical units."""
-    day = scene.datatake_starts.timetuple().tm_yday
-    return float((1 + 0.01672 * np.cos(2 * np.pi * (day - 3) / 365.256)) ** 2)
-
-
 def _shares(scene: OpticalScene) -> dict[str, float]:
     """Return shares of the data in percent, made up around the cloud fraction; they add to 100."""
-    draws = [key_of(scene.recording, "shares", n) / 2**32 for n in range(8)]
+    words = [key_of(scene.recording, "shares", n) for n in range(2)]
+    draws = [(word >> shift & 0xFF) / 0x100 for word in words for shift in (0, 8, 16, 24)]
     cloud = 100 * scene.cloud_fraction
     thin, medium = round(cloud * 0.3 * draws[0], 6), round(cloud * (0.2 + 0.4 * draws[1]), 6)
     high = round(max(0.0, cloud - thin - medium), 6)
     shadow = round(min(4.0, 0.1 * cloud) * draws[2] * (1 - scene.cloud_fraction), 6)
     rest = max(0.0, 100 - thin - medium - high - shadow)
-    weights = np.array([*draws[3:7], 0.1 * draws[7], 0.02 * draws[7]]) ** 2
-    ground = np.round(rest * weights / weights.sum(), 6).tolist()
+    weights = [(draw + 0.01) ** 2 for draw in (*draws[3:7], 0.1 * draws[7], 0.02 * draws[7])]
+    whole = sum(weights)
+    ground = [round(rest * weight / whole, 6) for weight in weights]
     return {
         "eo:cloud_cover": round(thin + medium + high, 6),
         "s2:thin_cirrus_percentage": thin,
@@ -155,39 +188,38 @@ def _shares(scene: OpticalScene) -> dict[str, float]:
     }
 
 
-def assets(scene: OpticalScene, prefix: str) -> dict[str, dict[str, Any]]:
-    """Return an item's assets; `prefix` is what their paths are put behind."""
-    hrefs = {key: f"{prefix}/{path}" for key, path in paths(scene).items()}
+def _assets(scene: OpticalScene, names: _Names, prefix: str) -> dict[str, dict[str, Any]]:
+    files, rest = _paths(scene, names), _rest_of_assets(scene.left, scene.top)
+    return {key: {"href": f"{prefix}/{path}", **rest[key]} for key, path in files.items()}
+
+
+@lru_cache(maxsize=256)
+def _rest_of_assets(left: float, top: float) -> dict[str, dict[str, Any]]:
+    """Return what the assets of a tile have besides their addresses: the same for every scene."""
     found: dict[str, dict[str, Any]] = {}
-    right, bottom = scene.left + S2_TILE_M, scene.top - S2_TILE_M
+    corners = [left, top - S2_TILE_M, left + S2_TILE_M, top]
+    grids = {
+        gsd: {
+            "proj:bbox": corners,
+            "proj:shape": [S2_TILE_M // gsd] * 2,
+            "proj:transform": [float(gsd), 0.0, left, 0.0, -float(gsd), top],
+        }
+        for gsd in (10, 20, 60)
+    }
     for key, (_, gsd, title) in _IMAGES.items():
-        side = S2_TILE_M // gsd
         names = {"visual": ("B04", "B03", "B02")}.get(key, (key,))
-        bands = [_band(name) for name in names if name in _BANDS]
+        bands = [_DESCRIBED[name] for name in names if name in _BANDS]
         found[key] = {
-            "href": hrefs[key],
             "type": COG,
             "title": title,
             "gsd": gsd,
             **({"eo:bands": bands} if bands else {}),
-            "proj:bbox": [scene.left, bottom, right, scene.top],
-            "proj:shape": [side, side],
-            "proj:transform": [float(gsd), 0.0, scene.left, 0.0, -float(gsd), scene.top],
+            **grids[gsd],
             "roles": ["data"],
         }
-    found["preview"] = {
-        "href": hrefs["preview"],
-        "type": COG,
-        "title": "Thumbnail",
-        "roles": ["thumbnail"],
-    }
-    for key, (_, title) in _METADATA.items():
-        found[key] = {
-            "href": hrefs[key],
-            "type": "application/xml",
-            "title": title,
-            "roles": ["metadata"],
-        }
+    found["preview"] = {"type": COG, "title": "Thumbnail", "roles": ["thumbnail"]}
+    for key, title in _METADATA.items():
+        found[key] = {"type": "application/xml", "title": title, "roles": ["metadata"]}
     return found
 
 
@@ -202,6 +234,9 @@ def _band(key: str) -> dict[str, Any]:
     }
 
 
+_DESCRIBED = {key: _band(key) for key in _BANDS}
+
+
 def rfc3339(moment: datetime) -> str:
-    """Write a time as RFC 3339 with microseconds and a Z, as Planetary Computer does."""
-    return f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z"
+    """Write a UTC time as RFC 3339 with microseconds and a Z, as Planetary Computer does."""
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"

@@ -4,9 +4,10 @@ A file is laid out as GDAL's COG driver does it: header, ghost area, all IFDs fr
 to the smallest overview, then the blocks, the smallest overview's first. Every block is of one size
 (see `blocks`), so where each lies is known before a single pixel is.
 
-One liberty: a block's slot is padded to 16,384 bytes, the steps in which GDAL asks over HTTP, and
-has no leader and trailer around it. Otherwise GDAL's request for one block would reach into its
-neighbours, and whole blocks would be computed for the sake of a few bytes.
+One liberty: between two blocks lies a gap of at least 16,384 bytes, the steps in which GDAL asks
+over HTTP, and blocks start on such steps. GDAL asks for a block from the 4 bytes before it to the
+start of the next; without gaps that would reach into the pixels of its neighbours, and whole blocks
+would be computed for the sake of a few bytes. With them it reaches into fixed bytes.
 """
 
 import struct
@@ -24,7 +25,12 @@ from s1s2.sandbox.blocks import BLOCK_PX, SAMPLES, STEP, SampleName, padded
 
 _LIMIT = 1 << 32
 """Offsets in a classic TIFF are of 32 bits."""
-_CLAIMS = b"LAYOUT=IFDS_BEFORE_DATA\nBLOCK_ORDER=ROW_MAJOR\nKNOWN_INCOMPATIBLE_EDITION=NO\n "
+_OPENING = 32_768
+"""What readers fetch when they open a file: no pixels should be in it."""
+_CLAIMS = (
+    b"LAYOUT=IFDS_BEFORE_DATA\nBLOCK_ORDER=ROW_MAJOR\nBLOCK_LEADER=SIZE_AS_UINT4\n"
+    b"BLOCK_TRAILER=LAST_4_BYTES_REPEATED\nKNOWN_INCOMPATIBLE_EDITION=NO\n "
+)
 _GHOST = b"GDAL_STRUCTURAL_METADATA_SIZE=%06d bytes\n%s" % (len(_CLAIMS), _CLAIMS)
 _ZONES = ((32601, 32660, "N"), (32701, 32760, "S"))
 
@@ -79,16 +85,16 @@ class Level:
     """Blocks in a row of blocks."""
     down: int
     offset: int
-    """Where in the file the first block's slot starts."""
+    """Where in the file the first block starts."""
     slot_bytes: int
-    """Size of one block's slot: block and padding."""
+    """From one block to the next: the block, and the gap behind it."""
 
 
 class Piece(NamedTuple):
-    """A part of a file's bytes: `[lo, hi)` of the header or of one block's slot."""
+    """A part of a file's bytes: `[lo, hi)` of an encoded block, or of the layout's fixed bytes."""
 
     block: tuple[int, int, int] | None
-    """Level, row and column of a block; none for the header."""
+    """Level, row and column; none for fixed bytes."""
     lo: int
     hi: int
 
@@ -99,7 +105,7 @@ class Layout:
     Attributes:
         raster: What the file holds.
         levels: The full image and its overviews by powers of 2.
-        header: The file's first bytes, up to the first block's slot.
+        fixed: All bytes that need no pixels: the header, and what a gap between blocks holds.
         size: Bytes of the whole file.
 
     Raises:
@@ -114,7 +120,8 @@ class Layout:
         # on disk the smallest overview comes first
         firsts = [0, *accumulate(across * down for across, down in reversed(grids))]
         self._firsts = firsts
-        n_header = padded(len(_header(raster, shapes, grids, [0] * len(grids))), STEP)
+        length = len(_header(raster, shapes, grids, [0] * len(grids))) + 4
+        n_header = padded(max(length, _OPENING), STEP)
         offsets = [n_header + first * slot for first in reversed(firsts[:-1])]
         self.size = n_header + firsts[-1] * slot
         if self.size > _LIMIT:
@@ -127,18 +134,30 @@ class Layout:
             Level(*shape, raster.gsd * 2**k, *grid, offset, slot)
             for k, (shape, grid, offset) in enumerate(zip(shapes, grids, offsets, strict=True))
         )
-        self.header = _header(raster, shapes, grids, offsets).ljust(n_header, b"\0")
+        leader = struct.pack("<I", SAMPLES[raster.sample].stream_bytes)
+        header = _header(raster, shapes, grids, offsets).ljust(n_header - 4, b"\0") + leader
+        self._n_header, self._body = n_header, SAMPLES[raster.sample].body_bytes
+        self.fixed = header + bytes(slot - self._body - 4) + leader
+
+    @property
+    def header(self) -> bytes:
+        """The file's first bytes, up to the first block."""
+        return self.fixed[: self._n_header]
 
     def pieces(self, start: int, stop: int) -> Iterator[Piece]:
         """Yield in order what bytes `[start, stop)` of the file are made of."""
-        stop, n_header = min(stop, self.size), len(self.header)
+        stop, n_header = min(stop, self.size), self._n_header
         if start < min(stop, n_header):
             yield Piece(None, start, min(stop, n_header))
-        slot, position = self.levels[0].slot_bytes, max(start, n_header)
+        slot, body = self.levels[0].slot_bytes, self._body
+        position = max(start, n_header)
         while position < stop:
             n, lo = divmod(position - n_header, slot)
             hi = min(slot, lo + stop - position)
-            yield Piece(self._block(n), lo, hi)
+            if lo < body:
+                yield Piece(self._block(n), lo, min(hi, body))
+            if hi > body:
+                yield Piece(None, n_header + max(lo, body) - body, n_header + hi - body)
             position += hi - lo
 
     def _block(self, n: int) -> tuple[int, int, int]:
@@ -148,9 +167,9 @@ class Layout:
         return level, *divmod(n - self._firsts[place], self.levels[level].across)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=512)
 def layout_of(raster: Raster) -> Layout:
-    """Return the layout of a file; the last thousand are remembered (some 40 MB)."""
+    """Return the layout of a file; the last 512 are remembered (some 35 MB)."""
     return Layout(raster)
 
 

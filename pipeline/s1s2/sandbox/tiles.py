@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
-import pandas as pd
 import shapely
 from numpy.typing import NDArray
 
@@ -160,6 +159,7 @@ def _zones(squares: _Squares) -> Iterator[tuple[int, Ints]]:
 def land_tiles() -> Tiles:
     """Return every tile with land between 60 S and 84 N, sorted by name."""
     land = LandRows()
+    names: list[str] = []
     found = []
     ring = ([0, -1, -1, 0, 0], [0, 0, -1, -1, 0])
     for south in (True, False):
@@ -169,20 +169,12 @@ def land_tiles() -> Tiles:
         for zone, touched in _zones(squares):
             meridian = 6 * zone - 183
             rows = touched[squares.stretches.cross_land(meridian, touched)]
-            names = _names(zone, squares)
-            found.append(
-                pd.DataFrame(
-                    {
-                        "name": [names[n] for n in rows],
-                        "epsg": (32700 if south else 32600) + zone,
-                        "left": squares.left[rows],
-                        "top": squares.top[rows],
-                        "lon": centre[rows, 0] + meridian,
-                        "lat": centre[rows, 1],
-                        "outline": shapely.polygons(corners[rows] + [meridian, 0.0]),
-                    }
-                )
-            )
-    table = pd.concat(found).sort_values("name")
-    columns = (table[c].to_numpy() for c in ("epsg", "left", "top", "lon", "lat", "outline"))
-    return Tiles(tuple(table["name"]), *columns)
+            every = _names(zone, squares)
+            names += [every[n] for n in rows]
+            epsg = np.full(len(rows), (32700 if south else 32600) + zone)
+            places = centre[rows] + [meridian, 0.0]
+            outlines = shapely.polygons(corners[rows] + [meridian, 0.0])
+            found.append((epsg, squares.left[rows], squares.top[rows], *places.T, outlines))
+    order = np.argsort(names)
+    columns = (np.concatenate(parts)[order] for parts in zip(*found, strict=True))
+    return Tiles(tuple(names[n] for n in order), *columns)

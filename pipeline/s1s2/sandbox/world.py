@@ -1,8 +1,7 @@
-"""The simulated world of a seed: its archive searched by the STAC API, its pixels served as blobs."""
+"""The simulated archive as what a server serves: scenes to search, and files to read."""
 
 from collections.abc import Iterator
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 from shapely.geometry.base import BaseGeometry
@@ -10,50 +9,43 @@ from starlette.routing import Route
 
 from s1s2.sandbox import blobs, stac, stac_s1, stac_s2
 from s1s2.sandbox.archive import Archive, Scene
-from s1s2.sandbox.files import RenderedFile, RenderedFiles
+from s1s2.sandbox.files import RenderedFiles
 from s1s2.sandbox.tokens import Tokens
 
 CONTAINERS = tuple((room.ACCOUNT, room.CONTAINER) for room in (stac_s2, stac_s1))
-"""Account and container of the files of each collection."""
-_PATHS_KEPT = 4096
+"""Account and container of every file."""
 
 
 class World:
-    """What the sandbox serves; see `paging.Catalogue` and `render.Files`."""
+    """All scenes of a seed and their files; see `paging.Catalogue`."""
 
     def __init__(self, seed: int = 0) -> None:
+        self._seed = seed
         self._archive = Archive(seed)
-        files = RenderedFiles(
-            lambda account, container, path: stac.scene_of_path(
-                self._archive, account, container, path
-            ),
-            seed,
-        )
-        # a reader comes back to a file some five times for every chip
-        self._find = lru_cache(_PATHS_KEPT)(files.find)
 
     def collections(self, root: str) -> list[dict[str, Any]]:
-        """Return the STAC collections; `root` is the address of the API."""
-        return [stac.collection(identity, root) for identity in stac.COLLECTIONS]
+        """Return the STAC collections."""
+        return [stac.collection(name, root) for name in stac.COLLECTIONS]
 
     def scenes(
         self, collection: str, area: BaseGeometry | None, begins: datetime, ends: datetime
     ) -> Iterator[Scene]:
-        """Return scenes whose footprint meets an area, newest first."""
+        """Return scenes, newest first."""
         return self._archive.scenes(collection, area, begins, ends)
 
     def scene(self, collection: str, identity: str) -> Scene | None:
         """Return one scene, or None if there is no such."""
         return self._archive.scene(collection, identity)
 
-    def item(self, scene: Scene, root: str, blobs: str) -> dict[str, Any]:
-        """Return a scene as STAC item; `blobs` is the address that its files lie under."""
-        return stac.item(scene, root, blobs)
-
-    def find(self, account: str, container: str, path: str) -> RenderedFile | None:
-        """Return a file, or None where there is none."""
-        return self._find(account, container, path)
+    def item(self, scene: Scene, root: str, address: str) -> dict[str, Any]:
+        """Return a scene as STAC item."""
+        return stac.item(scene, root, address)
 
     def routes(self, secret: bytes, token_lifetime_s: float) -> list[Route]:
         """Return the routes of token service and files."""
-        return blobs.routes(self, Tokens(secret, token_lifetime_s), CONTAINERS)
+
+        def find(account: str, container: str, path: str) -> tuple[Scene, str] | None:
+            return stac.scene_of_path(self._archive, account, container, path)
+
+        tokens = Tokens(secret, token_lifetime_s)
+        return blobs.routes(RenderedFiles(find, self._seed), tokens, CONTAINERS)
