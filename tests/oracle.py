@@ -25,7 +25,6 @@ from s1s2.grid import to_lonlat, to_utm
 from s1s2.land import land_mask
 from s1s2.sandbox import covers, planet, rules, sky
 from s1s2.sandbox import optical as optical_tables
-from s1s2.sandbox import radar as radar_tables
 from s1s2.sandbox.covers import Cover
 from s1s2.sandbox.noise import EARTH_M, key_of
 from s1s2.sandbox.scenes import S2_TILE_M, Edge, OpticalScene, RadarScene
@@ -100,19 +99,22 @@ Lattice = Callable[[Array, Array], Array]
 
 
 def each_once(work: Lattice, row: Array, column: Array) -> Array:
-    """Evaluate at nodes, each distinct one once."""
+    """Evaluate at nodes, shape (..., n), each distinct one once; shape (fields, ..., n)."""
     nodes, which = np.unique(row * 2**32 + (column + 2**31), return_inverse=True)
-    return work(nodes // 2**32, nodes % 2**32 - 2**31)[:, which]
+    return work(nodes // 2**32, nodes % 2**32 - 2**31)[:, which.reshape(row.shape)]
+
+
+def around(row: Array, column: Array, *steps: tuple[int, int]) -> tuple[Array, Array]:
+    """Return the nodes that lie some steps (down, along) from others, shape (steps, n)."""
+    down, along = np.array(steps).T
+    return row + down[:, np.newaxis], column + along[:, np.newaxis]
 
 
 def between(work: Lattice, row: Array, column: Array, down: Array, along: Array) -> Array:
     """Interpolate between the four nodes around places: first down, then along."""
-
-    def at(dr: int, dc: int) -> Array:
-        return each_once(work, row + dr, column + dc)
-
-    west = at(0, 0) + down * (at(1, 0) - at(0, 0))
-    east = at(0, 1) + down * (at(1, 1) - at(0, 1))
+    nodes = around(row, column, (0, 0), (1, 0), (0, 1), (1, 1))
+    nw, sw, ne, se = each_once(work, *nodes).swapaxes(0, 1)
+    west, east = nw + down * (sw - nw), ne + down * (se - ne)
     return west + along * (east - west)
 
 
@@ -257,26 +259,24 @@ def fields_at(zone: Zone, x: Array, y: Array, seed: int) -> Fields:
         values[12] = steepness
         return values
 
-    def with_relief(row: Array, column: Array) -> tuple[Array, Array]:
-        """Add fine relief; also return the places of the nodes."""
+    def with_relief(row: Array, column: Array) -> Array:
+        """Add fine relief, and below all fields the places of the nodes."""
         values = zone.refined(coarse, row, column)
         place = zone.refined(zone.unit_vectors, row, column)
         keys = wave_keys(seed, -planet.HEIGHT, planet.FINE_RELIEF)
         values[planet.HEIGHT] += values[12] * octaves(place, planet.FINE_RELIEF, *keys)
-        return values, place
-
-    def height(row: Array, column: Array) -> Array:
-        return with_relief(row, column)[0][planet.HEIGHT][np.newaxis]
+        return np.concatenate([values, place])
 
     def fine(row: Array, column: Array) -> Array:
-        values, place = with_relief(row, column)
+        nodes = around(row, column, (0, 0), (0, -1), (0, 1), (-1, 0), (1, 0))
+        both = each_once(with_relief, *nodes)
+        values, place = both[:13, 0], both[13:, 0]
         for field, waves in planet.FINE_WAVES.items():
             values[field] += octaves(place, waves, *wave_keys(seed, -field, waves))
-        west, east = each_once(height, row, column - 1), each_once(height, row, column + 1)
-        above, below = each_once(height, row - 1, column), each_once(height, row + 1, column)
+        west, east, above, below = both[planet.HEIGHT, 1:]
         values[planet.HEIGHT] += 150.0 + 1_500.0 * (values[12] - 0.02)
         rise = (east - west) / (2 * zone.node_m), (above - below) / (2 * zone.node_m)
-        return np.concatenate([values[:12], *rise]).astype(np.float32)
+        return np.concatenate([values[:12], rise]).astype(np.float32)
 
     return Fields(*zone.at(fine, x, y, np.float32))
 
@@ -326,7 +326,7 @@ def nature(f: Fields, c: Climate) -> Rules:
         np.ones(f.wet.shape, dtype=bool),
     )
     # plants
-    wooded = 1.3 * (f.wet - 0.4) + 0.42 * f.woods
+    wooded = f.wet - 0.42 + 0.6 * f.woods
     r.say(wooded > -0.1, Cover.SHRUB, c.growing * c.moist * 1.2)
     r.say((f.wet > 0.6) & (c.steep < 0.0004) & (f.slow < -0.22), Cover.WETLAND, c.growing)
     leafy = np.where(c.mean < 20.0, c.growing, 0.75 + 0.25 * c.moist)
@@ -490,7 +490,7 @@ def settle(
     radius = np.where(lot < 9, 700.0 + 250.0 * lot, 130.0 + 4.0 * lot)
     reach = radius * (1.0 - 0.5 * woods - 0.25 * slow)
     town = (lot < 70) & (reach > 0.0) & (h.away < reach * reach)
-    field = ~town & (fertile > 0.28) & (woods < 0.36) & (steep < 0.0144)
+    field = ~town & (fertile > 0.2) & (woods < 0.36) & (steep < 0.0144)
     for there, settled in (
         (town, _towns(h, growing, seed)),
         (field, _fields(h, lat, growing, moist, day, seed)),
@@ -646,12 +646,11 @@ class Optical:
         v = v * (1.0 - 0.0025 * self._shadow.astype(np.float32))
         white = np.float32(optical_tables.CLOUD[b])
         v = v + self._cloud.astype(np.float32) * (1 / 255) * (white - v)
-        # the noise of a file repeats from block to block
-        column, row = (p % 512 for p in self._pixel)
+        column, row = self._pixel
         h = hash_of(column, row, key_of(scene.recording, band.value))
         grain = ((h & 65535) + (h >> np.uint32(16))).astype(np.float32) * (1 / 65535) - 1.0
-        v = v + (grain * (np.float32(optical_tables.NOISE[b]) + 0.006 * v) + scene.offset)
-        out = np.clip(v + 0.5, 1.0, 32_767.0).astype(np.uint16)
+        v = v + grain * (np.float32(optical_tables.NOISE[b]) + 0.006 * v)
+        out = np.clip(v + 0.5, 1.0, 32_767.0 - scene.offset).astype(np.uint16) + scene.offset
         return np.where(self._none, 0, out).astype(np.uint16).reshape(self._shape)
 
     def scl(self) -> Array:
@@ -682,9 +681,7 @@ def optical(
 class Radar:
     """What one Sentinel-1 scene shows at pixels of one size; arguments as for `Optical`."""
 
-    def __init__(
-        self, scene: RadarScene, x: Array, y: Array, seed: int, gsd: float = 10.0
-    ) -> None:
+    def __init__(self, scene: RadarScene, x: Array, y: Array, seed: int, gsd: float = 10.0) -> None:
         self._scene, self._gsd, self._shape = scene, gsd, x.shape
         x, y = x.ravel(), y.ravel()
         day = scene.starts.timetuple().tm_yday

@@ -22,12 +22,21 @@ _RANGE_DB = {"VV": (-20.0, 0.0), "VH": (-27.0, -7.0), "ratio": (2.0, 14.0)}
 _GAP, _TEXT, _SQUARES, _LEAST_PX = 8, 60, 8, 192
 
 
+_BRIGHTEST = (0.15, 1.0)
+"""Within which limits the reflectance lies that is drawn white."""
+_GAMMA = 0.7
+
+
 def true_colour(chip: Stored) -> Picture:
-    """Return B04, B03, B02 stretched between their 2nd and 98th percentile together."""
+    """Return B04, B03, B02 from no reflectance to a bright one: the chip's own, within limits.
+
+    One scale for all three from zero on, so that colours are the ground's; a stretch between
+    percentiles turns an even forest neon green.
+    """
     rgb = [chip["s2_10m"][S2_10M.index(b)] for b in (Band.B04, Band.B03, Band.B02)]
     reflectance = to_reflectance(np.stack(rgb, axis=-1))
-    low, high = np.nanpercentile(reflectance, [2, 98])
-    return _stretch(reflectance, low, max(high, low + 1e-3))
+    bright = np.clip(np.nanpercentile(reflectance, 98), *_BRIGHTEST)
+    return _stretch(np.maximum(reflectance, 0) ** _GAMMA, 0, float(bright**_GAMMA))
 
 
 def radar_colour(chip: Stored) -> Picture:

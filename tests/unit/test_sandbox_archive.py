@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
+import requests
 import shapely
+from rasterio.windows import Window
 from shapely import MultiPoint, Point, box
 from stac_pydantic import Collection, Item
 
@@ -19,10 +22,12 @@ from s1s2.items import ItemRefused, deduplicate, scene_from_item
 from s1s2.land import land_mask
 from s1s2.match import MatchRules, match_scenes
 from s1s2.sample import SampleSpec, draw_points
-from s1s2.sandbox import orbits, stac, tiles
+from s1s2.sandbox import orbits, stac, stac_cover, tiles
 from s1s2.sandbox.archive import Archive, Scene, stac_time
 from s1s2.sandbox.coasts import LandRows
+from s1s2.sandbox.process import running
 from s1s2.sandbox.scenes import (
+    COVER_COLLECTION,
     S1_COLLECTION,
     S2_COLLECTION,
     S2_TILE_M,
@@ -570,6 +575,75 @@ def test_a_files_path_gives_back_scene_and_asset(archive: Archive, collection: s
 
 def key_of_first(item: dict) -> str:
     return next(iter(item["assets"]))
+
+
+# --- the known land cover
+
+
+def test_layers_of_land_cover_are_found_by_place_at_any_time(archive: Archive) -> None:
+    layers = find(archive, COVER_COLLECTION, Point(12.0, 52.0), "2019-06-01", "2019-06-02")
+    assert [s.tile for s in layers] == ["33UTT", "32UQC", "32UPC"]
+    scenes = find(archive, S2_COLLECTION, Point(12.0, 52.0), "2019-06-01", "2019-06-12")
+    grids = {s.tile: (s.epsg, s.left, s.top) for s in scenes}
+    assert {s.tile: (s.epsg, s.left, s.top) for s in layers} == grids
+    assert not find(archive, COVER_COLLECTION, Point(12.0, 52.0), "2031-06-01", "2031-06-02")
+    assert not find(archive, COVER_COLLECTION, Point(-30.0, 30.0), "2019-06-01", "2019-06-02")
+    every = find(archive, COVER_COLLECTION, None, "2019-06-01", "2019-06-02")
+    assert len(every) == len(tiles.land_tiles().name)
+    assert [s.id for s in every] == sorted((s.id for s in every), reverse=True)
+    for layer in (*layers, every[0]):
+        assert archive.scene(COVER_COLLECTION, layer.id) == layer
+        item = stac.item(layer, ROOT, BLOBS)
+        Item.model_validate(item)
+        account, container, path = (
+            item["assets"]["map"]["href"].removeprefix(BLOBS + "/").split("/", 2)
+        )
+        assert stac.scene_of_path(archive, account, container, path) == (layer, "map")
+        assert stac.scene_of_path(archive, account, container, f"x/{path}") is None
+    assert archive.scene(COVER_COLLECTION, "33UTT") is None
+    Collection.model_validate(stac.collection(COVER_COLLECTION, ROOT))
+
+
+def test_land_cover_is_read_over_http_and_is_the_truth_of_the_scenes() -> None:
+    with running() as address:
+        layer = next(i for i in _search(address, COVER_COLLECTION) if i["id"].endswith("32UPE"))
+        cover, transform = _pixels(address, layer, "map", 1024)
+        clear = _search(
+            address,
+            S2_COLLECTION,
+            query={"s2:mgrs_tile": {"eq": "32UPE"}, "s2:nodata_pixel_percentage": {"lt": 1}},
+            sortby=[{"field": "properties.eo:cloud_cover", "direction": "asc"}],
+            limit=1,
+        )[0]
+        classes, _ = _pixels(address, clear, "SCL", 512)
+    assert cover.dtype == np.uint8
+    codes = {c["value"] for c in layer["assets"]["map"]["classification:classes"]}
+    assert set(np.unique(cover)) <= codes == set(stac_cover.CLASSES)
+    assert list(transform)[:6] == layer["properties"]["proj:transform"]
+    water, seen = classes == 6, np.isin(classes, (4, 5, 6))
+    # a pixel of 20 m shows what lies at its middle: nobody can tell where it is half water
+    wet = (cover == 80).reshape(512, 2, 512, 2).sum(axis=(1, 3))
+    sure = seen & ((wet == 0) | (wet == 4))
+    assert sure.mean() > 0.3
+    assert water[sure].any()
+    assert (water == (wet == 4))[sure].mean() > 0.99
+
+
+def _search(address: str, collection: str, **asked: object) -> list[dict]:
+    place = {"type": "Point", "coordinates": [10.6, 53.9]}
+    period = "2019-06-01T00:00:00Z/2019-09-01T00:00:00Z"
+    asked |= {"collections": [collection], "intersects": place, "datetime": period}
+    answer = requests.post(f"{address}/api/stac/v1/search", json=asked, timeout=60)
+    return answer.json()["features"]
+
+
+def _pixels(address: str, item: dict, key: str, side: int) -> tuple[np.ndarray, rasterio.Affine]:
+    """The upper left pixels of a file, and its transform; opened with a token."""
+    href = item["assets"][key]["href"]
+    signed = requests.get(f"{address}/api/sas/v1/sign", params={"href": href}, timeout=60)
+    with rasterio.open(signed.json()["href"]) as file:
+        assert file.crs.to_epsg() == item["properties"]["proj:epsg"]
+        return file.read(1, window=Window(0, 0, side, side)), file.transform
 
 
 # --- what it is for

@@ -11,6 +11,7 @@ from functools import lru_cache
 from shapely.geometry.base import BaseGeometry
 
 from s1s2.sandbox.area import Area
+from s1s2.sandbox.land_covers import PERIOD, LandCovers
 from s1s2.sandbox.orbits import (
     DAY,
     END_OF_ARCHIVE,
@@ -20,11 +21,20 @@ from s1s2.sandbox.orbits import (
 )
 from s1s2.sandbox.s1_scenes import RadarScenes
 from s1s2.sandbox.s2_scenes import OpticalScenes
-from s1s2.sandbox.scenes import S1_COLLECTION, S2_COLLECTION, OpticalScene, RadarScene
+from s1s2.sandbox.scenes import (
+    COVER_BEGINS,
+    COVER_COLLECTION,
+    S1_COLLECTION,
+    S2_COLLECTION,
+    CoverTile,
+    OpticalScene,
+    RadarScene,
+)
+from s1s2.sandbox.tiles import land_tiles
 
-Scene = OpticalScene | RadarScene
+Scene = OpticalScene | RadarScene | CoverTile
 
-_AT_ONCE, _KNOWN = 600, 4096
+_AT_ONCE, _KNOWN = 600, 1024
 """About how many scenes are looked at in one go, and how many are remembered by their ids."""
 
 
@@ -41,6 +51,7 @@ class Archive:
     """
 
     def __init__(self, seed: int = 0) -> None:
+        self._layers = LandCovers(land_tiles())
         self._shelves: dict[str, OpticalScenes | RadarScenes] = {
             S2_COLLECTION: OpticalScenes(seed),
             S1_COLLECTION: RadarScenes(seed),
@@ -54,7 +65,8 @@ class Archive:
         """Yield the scenes of a collection, newest first.
 
         Args:
-            collection: `sentinel-2-l2a` or `sentinel-1-rtc`.
+            collection: `sentinel-2-l2a`, `sentinel-1-rtc` or `sandbox-land-cover`, whose layers
+                hold at any time: of the same time, they come by descending ids.
             area: Any geometry in degrees that the data must meet; None for the whole Earth.
             begins: Earliest STAC `datetime`: start of the datatake (Sentinel-2) or middle of the
                 slice (Sentinel-1).
@@ -63,8 +75,11 @@ class Archive:
         Raises:
             KeyError: If there is no such collection.
         """
-        shelf = self._shelves[collection]
         place = None if area is None else Area.of(area)
+        if collection == COVER_COLLECTION:
+            yield from self._layers.between(place, microseconds(begins), microseconds(ends))
+            return
+        shelf = self._shelves[collection]
         rows = shelf.near(place)
         if not len(rows):
             return
@@ -82,7 +97,7 @@ class Archive:
         return self._known(collection, identity)
 
     def _find(self, collection: str, identity: str) -> Scene | None:
-        shelf = self._shelves.get(collection)
+        shelf = (self._shelves | {COVER_COLLECTION: self._layers}).get(collection)
         return shelf.named(identity) if shelf else None
 
 
@@ -90,10 +105,14 @@ def stac_time(scene: Scene) -> datetime:
     """Return what Planetary Computer gives as a scene's `datetime`."""
     if isinstance(scene, OpticalScene):
         return scene.datatake_starts
+    if isinstance(scene, CoverTile):
+        return COVER_BEGINS
     return scene.starts + (scene.ends - scene.starts) // 2  # to the microsecond, rounded down
 
 
 def extent(collection: str) -> tuple[int, int]:
     """Return when a collection's first and last scenes can be, microseconds since 1970."""
+    if collection == COVER_COLLECTION:
+        return PERIOD
     units = S2_UNITS if collection == S2_COLLECTION else S1_UNITS
     return min(u.begins for u in units), END_OF_ARCHIVE

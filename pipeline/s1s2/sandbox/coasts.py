@@ -92,9 +92,9 @@ def near_land() -> Bools:
     """Return which cells of 0.25 degree, from north-west, have land within `REACH_KM`."""
     # a cell of 0.25 degree is 2.5 of the fine ones and touches three
     cells = _cells()
-    row, column = (np.arange(degrees * COARSE) * _FINE // COARSE for degrees in (180, 360))
-    cells = cells[row] | cells[row + 1] | cells[row + 2]
-    blocks: Bools = cells[:, column] | cells[:, column + 1] | cells[:, column + 2]
+    down, across = (np.arange(degrees * COARSE) * _FINE // COARSE for degrees in (180, 360))
+    cells = cells[down] | cells[down + 1] | cells[down + 2]
+    blocks: Bools = cells[:, across] | cells[:, across + 1] | cells[:, across + 2]
     tall = blocks.copy()
     tall[1:] |= blocks[:-1]
     tall[:-1] |= blocks[1:]

@@ -16,26 +16,27 @@ from s1s2.bands import Band
 from s1s2.sandbox import optical, radar, sky
 from s1s2.sandbox.blocks import BLOCK_PX
 from s1s2.sandbox.net import Patch, net_of
-from s1s2.sandbox.planet import ground
-from s1s2.sandbox.scenes import S2_TILE_M, Edge, OpticalScene, RadarScene
+from s1s2.sandbox.planet import ground, land_cover
+from s1s2.sandbox.scenes import S2_TILE_M, CoverTile, Edge, OpticalScene, RadarScene
 from s1s2.sandbox.tiff import Raster
 
 _RADAR = {"vv": Band.VV, "vh": Band.VH, "hh": Band.VV, "hv": Band.VH}
 """Polarisation of an asset; HH looks as VV, HV as VH."""
-_VIEWS_KEPT = 48
-"""Views of 2 to 3 MB: those of eight chips that are read at once."""
+_VIEW_BYTES = 160 << 20
+"""Views are of 2 to 3 MB: enough for those of eight chips that are read at once."""
 _FILES_KEPT = 4096
 
 Block = tuple[int, int, int]
-Find = Callable[[str, str, str], tuple[OpticalScene | RadarScene, str] | None]
+Find = Callable[[str, str, str], tuple[OpticalScene | RadarScene | CoverTile, str] | None]
 """Takes account, container and path; returns a scene and the asset's key."""
 
 
 class _Views:
-    """Keeps the last views, and lets several readers of one wait for the first."""
+    """Keeps the last views, up to so many bytes; several readers of one wait for the first."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[Any, Future[Any]] = OrderedDict()
+        self._sizes: dict[Any, int] = {}
         self._lock = threading.Lock()
 
     def get(self, key: Any, make: Callable[[], Any]) -> Any:  # noqa: ANN401  # either view
@@ -44,8 +45,6 @@ class _Views:
             mine = future is None
             if future is None:
                 future = self._kept[key] = Future()
-                if len(self._kept) > _VIEWS_KEPT:
-                    self._kept.popitem(last=False)
             else:
                 self._kept.move_to_end(key)
         if mine:
@@ -56,7 +55,24 @@ class _Views:
                 with self._lock:
                     self._kept.pop(key, None)
                 raise
+            self._note(key, _size(future.result()))
         return future.result()
+
+    def _note(self, key: Any, size: int) -> None:  # noqa: ANN401  # any key
+        with self._lock:
+            self._sizes[key] = size
+            while sum(self._sizes.values()) > _VIEW_BYTES:
+                oldest = next(k for k in self._kept if k in self._sizes)
+                del self._kept[oldest], self._sizes[oldest]
+
+
+def _size(view: optical.View | radar.View | None) -> int:
+    """Return the bytes of a view's arrays."""
+    if view is None:
+        return 0
+    arrays = [view, view.clouds] if isinstance(view, optical.View) else [view]
+    values = (value for part in arrays if part is not None for value in vars(part).values())
+    return sum(value.nbytes for value in values if isinstance(value, np.ndarray))
 
 
 class RenderedFiles:
@@ -91,6 +107,8 @@ class RenderedFiles:
             band = Band(key)
             picture = _Optical(scene, band, self._seed, self._views)
             return RenderedFile(_optical_raster(scene, band), tag, picture)
+        if isinstance(scene, CoverTile):
+            return RenderedFile(_cover_raster(scene), tag, _Cover(scene, self._seed))
         return None
 
 
@@ -146,7 +164,9 @@ class _Optical:
             return np.zeros((BLOCK_PX, BLOCK_PX), kind)
         if self.band is Band.SCL:
             return optical.scene_classification(view)
-        return optical.numbers(view, self.band, scene.offset, scene.datatake, scene.recording)
+        corner = (col * BLOCK_PX, row * BLOCK_PX)
+        keys = scene.datatake, scene.recording
+        return optical.numbers(view, self.band, scene.offset, *keys, corner)
 
     def _view(self, patch: Patch) -> optical.View | None:
         scene = self.scene
@@ -187,7 +207,7 @@ class _Radar:
         return radar.view_of(ground(patch, day, self.seed), scene.look, across, outside)
 
 
-def _patch(scene: OpticalScene | RadarScene, gsd: float, row: int, col: int) -> Patch:
+def _patch(scene: OpticalScene | RadarScene | CoverTile, gsd: float, row: int, col: int) -> Patch:
     side = gsd * BLOCK_PX
     return Patch(scene.epsg, scene.left + col * side, scene.top - row * side, gsd, BLOCK_PX)
 
@@ -204,3 +224,18 @@ def outside_of(patch: Patch, edges: tuple[Edge, ...]) -> NDArray[np.bool_] | Non
         beyond = edge.a * x + (edge.b * y + edge.c)[:, np.newaxis] < 0
         outside = beyond if outside is None else outside | beyond
     return outside
+
+
+def _cover_raster(scene: CoverTile) -> Raster:
+    gsd = Band.B02.gsd_m
+    size = S2_TILE_M // gsd
+    return Raster(scene.epsg, scene.left, scene.top, gsd, size, size, "u8", 0)
+
+
+@dataclass(frozen=True)
+class _Cover:
+    scene: CoverTile
+    seed: int
+
+    def pixels(self, gsd: float, row: int, col: int) -> NDArray[np.uint8]:
+        return land_cover(_patch(self.scene, gsd, row, col), self.seed)

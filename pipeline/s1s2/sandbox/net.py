@@ -64,7 +64,9 @@ def net_of(patch: Patch) -> Net:
     ys = np.arange(upper, lower - 1, -1) * step
     x, y = np.meshgrid(xs, ys)
     lon, lat = to_lonlat(x.ravel(), y.ravel(), patch.epsg)
-    lon = lon[0] + np.mod(lon - lon[0] + 180, 360) - 180
+    # around the zone's meridian, so that a node is the same number in every patch
+    off = lon - (patch.epsg % 100 * 6 - 183)
+    lon = lon - np.where(off > 180, 360, 0) + np.where(off < -180, 360, 0)
     lon, lat = lon.reshape(x.shape), lat.reshape(x.shape)
     coarse = on_sphere(lon, lat)
     fine = refine(np.stack(coarse))

@@ -88,7 +88,7 @@ def _lit(east, north, tone, sun, gain, dark):
 
 
 def numbers(
-    view: View, band: Band, offset: int, datatake: int, recording: int
+    view: View, band: Band, offset: int, datatake: int, recording: int, corner: tuple[int, int]
 ) -> NDArray[np.uint16]:
     """Return a band's numbers as in the file, uint16, 0 where there are no data.
 
@@ -98,6 +98,7 @@ def numbers(
         offset: Added to every number: 1000 from baseline 04.00 on.
         datatake: Its key: decides the haze.
         recording: Key of tile and datatake: decides the noise.
+        corner: Column and row of the first pixel in the file.
     """
     b = OPTICAL.index(band)
     dry, lush = reflectance()[:, :, b]
@@ -110,8 +111,8 @@ def numbers(
     shadow = clear if view.clouds is None else view.clouds.shadow
     _numbers(
         view.cover, view.green, view.gain, cloud, shadow, table.astype(np.float32).ravel(),
-        tuple(np.float32(x) for x in (haze, CLOUD[b], NOISE[b], offset)),
-        key_of(recording, band.value), out,
+        tuple(np.float32(x) for x in (haze, CLOUD[b], NOISE[b])), offset,
+        key_of(recording, band.value), corner, out,
     )  # fmt: skip
     if view.outside is not None:
         out[view.outside] = 0
@@ -119,9 +120,10 @@ def numbers(
 
 
 @kernel
-def _numbers(cover, green, gain, cloud, shadow, table, how, key, out):
+def _numbers(cover, green, gain, cloud, shadow, table, how, offset, key, corner, out):
     """Work row by row in single precision, one short loop a step: those the compiler vectorises."""
-    haze, white, sigma, offset = how
+    haze, white, sigma = how
+    most = _F(LARGEST_DN - offset)
     columns = out.shape[1]
     v, grain = np.empty(columns, np.float32), np.empty(columns, np.float32)
     for r in range(out.shape[0]):
@@ -134,14 +136,15 @@ def _numbers(cover, green, gain, cloud, shadow, table, how, key, out):
         for c in range(columns):
             v[c] += _F(cloud[r, c]) * _F(1.0 / 255.0) * (white - v[c])
         for c in range(columns):
-            h = hash3(c, r, key)
+            h = hash3(corner[0] + c, corner[1] + r, key)
             # the sum of two uniform numbers: a triangle, near enough to a bell
             grain[c] = _F(np.int32(h & _U(65535)) + np.int32(h >> _U(16)))
         for c in range(columns):
             noise = grain[c] * _F(1.0 / 65535.0) - _F(1.0)
-            v[c] += noise * (sigma + _F(0.006) * v[c]) + offset
+            v[c] += noise * (sigma + _F(0.006) * v[c])
         for c in range(columns):
-            out[r, c] = np.int32(min(max(v[c] + _F(0.5), _F(1.0)), _F(LARGEST_DN)))
+            # rounded first, so that versions of one recording differ by the offset alone
+            out[r, c] = np.int32(min(max(v[c] + _F(0.5), _F(1.0)), most)) + offset
 
 
 def scene_classification(view: View) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ from shapely.geometry import Polygon
 
 from s1s2 import grid
 from s1s2.sandbox.area import Bools
+from s1s2.sandbox.cuts import Corners, area_of, clip
 from s1s2.sandbox.kept import Kept
 from s1s2.sandbox.orbits import (
     SENTINEL_2,
@@ -38,9 +39,7 @@ LONGEST_DATATAKE_S = 900.0
 _TILE_REACH_M = S2_TILE_M / 2**0.5
 _STEP_S, _TILE_S, _GAP_STEPS = 10.0, 9.0, 3
 _ORBITS_AT_ONCE = 11
-_KEPT = 4_000
-
-Corners = list[tuple[float, float]]
+_KEPT = 1_500
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ class Views:
 
     def __init__(self, tiles: Tiles, passes: Passes) -> None:
         self._tiles, self._passes = tiles, passes
-        self._kept = Kept(_KEPT, lambda rows: self._make(np.array(rows)))
+        self._kept = Kept[int, View | None](_KEPT, lambda rows: self._make(np.array(rows)))
 
     def of(self, rows: Sequence[int]) -> dict[int, View]:
         """Return the views of passes, but for those with less than `LEAST_DATA` of the tile."""
@@ -266,39 +265,9 @@ def _draft(left: float, top: float, edges: tuple[Edge, ...], inside: Bools) -> _
     corners += [(left + S2_TILE_M, top - S2_TILE_M), (left + S2_TILE_M, top)]
     ring = corners
     for edge in edges:
-        ring = _clip(ring, edge)
+        ring = clip(ring, edge)
     shares = _NINTHS[inside]
     if ring and not len(shares):
         x, y = (sum(values) / len(ring) for values in zip(*ring, strict=True))
         shares = np.array([((x - left) / S2_TILE_M, (top - y) / S2_TILE_M)])
-    return _Draft(edges, ring, _area(ring) / S2_TILE_M**2, shares)
-
-
-def edge_of(x0: float, y0: float, x1: float, y1: float, *, left: bool) -> Edge:
-    """Return the edge along two places, with data to the left or right as one goes."""
-    dx, dy = x1 - x0, y1 - y0
-    length = (dx * dx + dy * dy) ** 0.5 * (1 if left else -1)
-    a, b = -dy / length, dx / length
-    return Edge(a, b, -(a * x0 + b * y0))
-
-
-def _side(edge: Edge, x: float, y: float) -> float:
-    return edge.a * x + edge.b * y + edge.c
-
-
-def _clip(ring: Corners, edge: Edge) -> Corners:
-    """Cut a convex ring by an edge (Sutherland and Hodgman 1974)."""
-    kept: Corners = []
-    for (x0, y0), (x1, y1) in zip(ring, [*ring[1:], *ring[:1]], strict=True):
-        d0, d1 = _side(edge, x0, y0), _side(edge, x1, y1)
-        if d0 >= 0:
-            kept.append((x0, y0))
-        if (d0 < 0) != (d1 < 0):
-            t = d0 / (d0 - d1)
-            kept.append((x0 + t * (x1 - x0), y0 + t * (y1 - y0)))
-    return kept
-
-
-def _area(ring: Corners) -> float:
-    pairs = zip(ring, [*ring[1:], *ring[:1]], strict=True)
-    return abs(sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in pairs)) / 2
+    return _Draft(edges, ring, area_of(ring) / S2_TILE_M**2, shares)

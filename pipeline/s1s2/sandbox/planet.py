@@ -57,8 +57,8 @@ FINE_WAVES: dict[int, tuple[tuple[float, float], ...]] = {
 """The same at fine nodes."""
 _FINE_SHORE = 0.12
 MOUNTAINS = (1_600_000, 3.2)
-RELIEF = ((60_000, 2_400.0), (21_000, 1_300.0), (7_600, 620.0), (2_700, 260.0))
-FINE_RELIEF = ((900, 80.0), (330, 22.0))
+RELIEF = ((60_000, 2_400.0), (21_000, 1_300.0), (7_600, 900.0), (2_700, 380.0))
+FINE_RELIEF = ((900, 110.0), (330, 30.0))
 
 LATITUDES = np.array([0, 8, 18, 27, 38, 48, 58, 68, 78, 90.0])
 WETNESS = np.array([0.95, 0.8, 0.35, 0.12, 0.4, 0.6, 0.65, 0.5, 0.3, 0.2])
@@ -152,7 +152,8 @@ def node_fields(net: Net, seed: int) -> NDArray[np.float32]:
     # rivers want gentle ground: the field is kept away from zero where it is steep
     fine_steep = refine(steep[np.newaxis])[0]
     for field, waves in FINE_WAVES.items():
-        if field == SHORE and np.abs(coarse[SHORE]).min() > _FINE_SHORE:
+        low, high = coarse[SHORE].min(), coarse[SHORE].max()
+        if field == SHORE and (low > _FINE_SHORE or high < -_FINE_SHORE):
             continue  # no coast here; only the sign counts
         fine[field] += octaves(net.fine, waves, *wave_keys(seed, -field, waves))
     fine_relief = octaves(net.fine, FINE_RELIEF, *wave_keys(seed, -HEIGHT, FINE_RELIEF))

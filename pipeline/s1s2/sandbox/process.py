@@ -17,6 +17,13 @@ from s1s2.errors import CatalogError
 PATIENCE_S = 60.0
 """A server has so long to start: it compiles, the first time for half a minute."""
 _GRACE_S = 5.0
+_ALLOCATION = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": "262144",
+    "MALLOC_TRIM_THRESHOLD_": "1048576",
+}
+"""For the C library: pixels are allocated and freed in many threads, and without this it keeps
+90 MB of them for later. What is named stays fixed; else it grows with what is freed."""
 
 
 @contextmanager
@@ -42,7 +49,7 @@ def running(
     line += ["--token-lifetime", str(token_lifetime_s)]
     line += ["--faults", str(faults)] if faults else []
     # its pixels are computed by threads of its own: a library's would only be in their way
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"} | _ALLOCATION
     with tempfile.TemporaryFile() as said:
         server = subprocess.Popen(  # noqa: S603  # our own module
             line,

@@ -183,7 +183,7 @@ def _wild(v, climate, kind, lush):
         woods, wet, slow = v[WOODS, c], v[WET, c], v[SLOW, c]
         growing, moist = climate[_GROWING, c], climate[_MOIST, c]
         # warm and dry: green only after rain, which comes with the warm season
-        wooded = _F(1.3) * (wet - _F(0.4)) + _F(0.42) * woods
+        wooded = wet - _F(0.42) + _F(0.6) * woods
         what = _GRASS
         green = growing * moist * (_F(0.75) + _F(0.35) * climate[_SWING, c])
         shrub = wooded > _F(-0.1)
@@ -281,7 +281,7 @@ def _inhabited(place, here, growth, grid, day, keys, kind, lush):
         reach = radius * (1.0 - 0.5 * woods - 0.25 * slow)
         if reach > 0.0 and du * du + dv * dv < reach * reach:
             return _in_town(pu, pv, growth[0], keys)
-    if fertile > 0.28 and woods < 0.36 and steep < 0.0144:
+    if fertile > 0.2 and woods < 0.36 and steep < 0.0144:
         edge = min(across - column, column + 1.0 - across, along - row, row + 1.0 - along)
         return _in_fields(pu, pv, district, lat, growth[0], growth[1], day, keys, edge)
     return kind, lush, _F(0.0)

@@ -32,7 +32,7 @@ from s1s2.sandbox.slices import (
 )
 
 _ID = re.compile(r"(S1[ABC])_IW_GRDH_1S[DS][VH]_(\d{8}T\d{6})_\d{8}T\d{6}_(\d{6})_[0-9A-F]{6}_rtc")
-_KEPT = 4_000
+_KEPT = 1_500
 _TAKES_PER_ORBIT = 16  # room for the datatakes of an orbit in the number of a datatake
 
 _Key = tuple[int, int, int]
@@ -147,7 +147,7 @@ class _Recording(NamedTuple):
     take: int
     number: int
     first: int
-    count: int
+    slices: int
     horizontal: int
 
 
@@ -171,7 +171,7 @@ def _scene(recording: _Recording, shape: Shape, datatake: int) -> RadarScene:
         starts=starts,
         ends=ends,
         slice_number=number - recording.first + 1,
-        total_slices=recording.count,
+        total_slices=recording.slices,
         polarisations=("HH", "HV") if horizontal else ("VV", "VH"),
         edges=shape.edges,
         footprint=shape.footprint,

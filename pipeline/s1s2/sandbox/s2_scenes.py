@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-import shapely
 
 from s1s2.sandbox.area import Area
 from s1s2.sandbox.kept import Kept
@@ -35,7 +34,7 @@ LOWEST_SUN_DEG = 87.0
 """Greatest zenith angle of the sun at which a tile is recorded."""
 _MILLISECONDS = 24_000  # recorded datatakes start at whole seconds and 24 ms
 _REPROCESSED_PERCENT = 3
-_KEPT = 4_000
+_KEPT = 1_500
 _REPROCESSED = "05.00"
 _BASELINES = (  # as seen on Planetary Computer; the days of the later ones are approximate
     ("2021-01-01", "02.12"),
@@ -75,7 +74,6 @@ class OpticalScenes:
         self._tiles = land_tiles()
         self._passes = find_passes(self._tiles)
         self._views = Views(self._tiles, self._passes)
-        self._tree = shapely.STRtree(self._tiles.outline)
         self._offset = np.rint(self._passes.starts * SECOND).astype(np.int64)
         self._kept = Kept(_KEPT, self._make)
 
@@ -83,7 +81,7 @@ class OpticalScenes:
         """Return the rows of passes over tiles near an area."""
         if area is None:
             return np.arange(len(self._passes.tile))
-        return self._passes.of_tiles(area.candidates(self._tree))
+        return self._passes.of_tiles(area.candidates(self._tiles.tree))
 
     @staticmethod
     def per_day(rows: Ints) -> float:
@@ -120,7 +118,8 @@ class OpticalScenes:
             if unit.epoch not in first:  # which several units have in common
                 first[unit.epoch] = self._starts(unit, rows)
             index, cycle = unit.repeats(first[unit.epoch], begins, ends)
-            found += [(number, *key) for key in zip(rows[index].tolist(), cycle.tolist())]
+            keys = zip(rows[index].tolist(), cycle.tolist(), strict=True)
+            found += [(number, *key) for key in keys]
         seen = self._views.of(sorted({row for _, row, _ in found}))
         if area is not None and seen:
             meets = area.meets(np.array([v.footprint for v in seen.values()], dtype=object))

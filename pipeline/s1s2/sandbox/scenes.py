@@ -1,13 +1,16 @@
 """The words of the simulated archive: scenes, and where in them there are pixels."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from shapely.geometry import Polygon
 
 from s1s2.radiometry import baseline_offset
 
 S2_COLLECTION, S1_COLLECTION = "sentinel-2-l2a", "sentinel-1-rtc"
+COVER_COLLECTION = "sandbox-land-cover"
+COVER_BEGINS, COVER_ENDS = (datetime(year, 1, 1, tzinfo=UTC) for year in (2015, 2030))
+"""From when until when the known land cover holds."""
 S2_TILE_M = 109_800
 """Side of a Sentinel-2 tile."""
 
@@ -106,3 +109,21 @@ class RadarScene:
     """Key of the datatake, 32 bits."""
     recording: int
     """Key of the slice, 32 bits: the seed of its speckle."""
+
+
+@dataclass(frozen=True)
+class CoverTile:
+    """The known land cover of one Sentinel-2 tile: the truth that the scenes' pixels are made of.
+
+    Its file lies on the 10 m grid of the tile's scenes.
+    """
+
+    id: str
+    tile: str
+    """MGRS tile, `32VNJ`."""
+    epsg: int
+    left: float
+    """Easting of the upper left corner of the file, metres."""
+    top: float
+    footprint: Polygon = field(compare=False)
+    """The tile's outline in degrees, continuous over the antimeridian."""

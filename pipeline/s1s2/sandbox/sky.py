@@ -38,7 +38,7 @@ FINE_WAVES = ((1_000, 0.34), (350, 0.2))
 """Wavelength in metres and amplitude of the octaves of a cloud field."""
 _SPREAD = 0.29  # deviation of their sum
 _SOFT = 0.12  # how much of the field lies between clear and opaque
-_FINE_REACH = 0.42  # the most that the fine octaves add
+_FINE_REACH = 0.44  # the most that the fine octaves add
 CLOUD_TOP_M = (700.0, 2_600.0)
 _LONGEST_SHADOW_M = 4_500.0
 

@@ -15,10 +15,11 @@ from shapely.geometry import Polygon
 
 from s1s2 import grid
 from s1s2.sandbox.coasts import COARSE, NORTH, SOUTH, near_land
+from s1s2.sandbox.cuts import edge_of
 from s1s2.sandbox.kept import Kept
 from s1s2.sandbox.noise import key_of
 from s1s2.sandbox.orbits import SENTINEL_1, Floats, Ints, ground
-from s1s2.sandbox.passes import by_zone, edge_of
+from s1s2.sandbox.passes import by_zone
 from s1s2.sandbox.scenes import Edge
 
 NEAR_M, FAR_M = 366_600.0, 617_300.0
@@ -34,7 +35,7 @@ _BLOCK_LON, _BLOCK_LAT = 30, 20
 _BOTH_WAYS, _BOTH_UNITS, _HORIZONTAL = 25, 30, 25  # percent of relative orbits
 _ACROSS_PARTS, _ALONG_PARTS = 8, 5
 _PIXEL_M = 10
-_KEPT = 4_000
+_KEPT = 1_500
 
 BOTH, FIRST_PLACE, SECOND_PLACE = 0, 1, 2
 """Which place of the constellation records a slice: either, S1A's only, or S1B's only."""
@@ -179,7 +180,7 @@ class Shapes:
 
     def __init__(self, slices: Slices) -> None:
         self._slices = slices
-        self._kept = Kept(_KEPT, lambda rows: self._make(np.array(rows)))
+        self._kept = Kept[int, Shape](_KEPT, lambda rows: self._make(np.array(rows)))
 
     def of(self, rows: Sequence[int]) -> dict[int, Shape]:
         """Return the shapes of slices."""

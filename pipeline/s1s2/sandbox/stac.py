@@ -10,30 +10,58 @@ from typing import Any
 
 import shapely
 
-from s1s2.sandbox import stac_s1, stac_s2
+from s1s2.sandbox import stac_cover, stac_s1, stac_s2
 from s1s2.sandbox.archive import Archive, Scene, extent
 from s1s2.sandbox.orbits import moment
-from s1s2.sandbox.scenes import S1_COLLECTION, S2_COLLECTION, OpticalScene
+from s1s2.sandbox.scenes import (
+    COVER_COLLECTION,
+    S1_COLLECTION,
+    S2_COLLECTION,
+    CoverTile,
+    OpticalScene,
+)
 
 Blobs = str | Callable[[str, str], str]
 """Where files are served: a prefix that account and container are put behind, or a function of
 the two."""
 
-COLLECTIONS = (S2_COLLECTION, S1_COLLECTION)
-_ROOMS: dict[str, ModuleType] = {S2_COLLECTION: stac_s2, S1_COLLECTION: stac_s1}
+COLLECTIONS = (S2_COLLECTION, S1_COLLECTION, COVER_COLLECTION)
+_ROOMS: dict[str, ModuleType] = {
+    S2_COLLECTION: stac_s2,
+    S1_COLLECTION: stac_s1,
+    COVER_COLLECTION: stac_cover,
+}
+CONTAINERS = tuple((room.ACCOUNT, room.CONTAINER) for room in _ROOMS.values())
+"""Account and container of every file."""
 _TITLES = {
     S2_COLLECTION: "Sentinel-2 Level-2A (SIMULATED)",
     S1_COLLECTION: "Sentinel 1 Radiometrically Terrain Corrected (RTC) (SIMULATED)",
+    COVER_COLLECTION: "Known land cover (SIMULATED)",
 }
 _LICENCES = {
     S2_COLLECTION: "https://sentinel.esa.int/documents/247904/690755/Sentinel_Data_Legal_Notice",
     S1_COLLECTION: "https://creativecommons.org/licenses/by/4.0/",
+    COVER_COLLECTION: "https://creativecommons.org/licenses/by/4.0/",
 }
-_DECIMALS = 8  # of the degrees in Sentinel-2 footprints
+_IN_THE_MANNER = (
+    "SIMULATED DATA: made up by this project's sandbox in the manner of Microsoft "
+    "Planetary Computer's collection of the same name. No satellite took these images."
+)
+_DESCRIPTIONS = {
+    S2_COLLECTION: _IN_THE_MANNER,
+    S1_COLLECTION: _IN_THE_MANNER,
+    COVER_COLLECTION: (
+        "SIMULATED DATA: what covers the simulated planet, in the classes of ESA WorldCover. It is "
+        "the truth that the simulated Sentinel scenes are made of, in midsummer of the north."
+    ),
+}
+_DECIMALS = 8  # of the degrees in footprints of tiles
 
 
 def collection_of(scene: Scene) -> str:
     """Return the id of a scene's collection."""
+    if isinstance(scene, CoverTile):
+        return COVER_COLLECTION
     return S2_COLLECTION if isinstance(scene, OpticalScene) else S1_COLLECTION
 
 
@@ -46,14 +74,14 @@ def item(scene: Scene, root: str, blobs: Blobs) -> dict[str, Any]:
         blobs: Where files are served.
 
     Returns:
-        The item as JSON values, hrefs unsigned. Items share parts: change none. Longitudes go on beyond 180 where the footprint
-        crosses the antimeridian, as on Planetary Computer.
+        The item as JSON values, hrefs unsigned. Longitudes go on beyond 180 where the footprint
+        crosses the antimeridian, as on Planetary Computer. Items share parts: change none.
     """
     collection = collection_of(scene)
     room = _ROOMS[collection]
     prefix = _prefix(blobs, room.ACCOUNT, room.CONTAINER)
     ring = shapely.get_coordinates(scene.footprint).tolist()
-    if collection == S2_COLLECTION:
+    if collection != S1_COLLECTION:
         ring = [[round(x, _DECIMALS), round(y, _DECIMALS)] for x, y in ring]
     lon, lat = zip(*ring, strict=True)
     assets, properties = room.described(scene, prefix)
@@ -102,6 +130,8 @@ def _links(identity: str, collection: str, root: str) -> list[dict[str, str]]:
                 "title": "Sentinel 1 GRD Item",
             }
         )
+    if collection == COVER_COLLECTION:
+        return links
     links.append(
         {
             "rel": "preview",
@@ -117,6 +147,8 @@ def _renderings(
     identity: str, collection: str, root: str, assets: list[str]
 ) -> dict[str, dict[str, Any]]:
     """Return the assets that are made on the fly by the data API."""
+    if collection == COVER_COLLECTION:
+        return {}
     shown = "assets=visual&bidx=1,2,3&nodata=0"
     if collection == S1_COLLECTION:
         shown = "&".join(f"assets={key}" for key in reversed(assets)) + "&tile_format=png"
@@ -150,20 +182,18 @@ def collection(identity: str, root: str) -> dict[str, Any]:
     """
     room = _ROOMS[identity]
     home = f"{root}/collections/{identity}"
-    first, _ = extent(identity)
+    first, last = (f"{moment(us):%Y-%m-%dT%H:%M:%SZ}" for us in extent(identity))
+    goes_on = identity != COVER_COLLECTION
     return {
         "id": identity,
         "type": "Collection",
         "title": _TITLES[identity],
-        "description": (
-            "SIMULATED DATA: made up by this project's sandbox in the manner of Microsoft "
-            "Planetary Computer's collection of the same name. No satellite took these images."
-        ),
+        "description": _DESCRIPTIONS[identity],
         "license": "proprietary" if identity == S2_COLLECTION else "CC-BY-4.0",
         "keywords": ["Sentinel", "Copernicus", "simulated"],
         "extent": {
             "spatial": {"bbox": [[-180, -90, 180, 90]]},
-            "temporal": {"interval": [[f"{moment(first):%Y-%m-%dT%H:%M:%SZ}", None]]},
+            "temporal": {"interval": [[first, None if goes_on else last]]},
         },
         "links": [
             {"rel": "items", "type": "application/geo+json", "href": f"{home}/items"},

@@ -54,9 +54,7 @@ def paths(scene: OpticalScene) -> dict[str, str]:
     return _paths(scene, _Names(scene))
 
 
-def described(
-    scene: OpticalScene, prefix: str
-) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+def described(scene: OpticalScene, prefix: str) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """Return an item's assets and properties; `prefix` is what their paths are put behind.
 
     What tiles and items have in common they share: it is not to be changed.

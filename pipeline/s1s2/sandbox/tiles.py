@@ -59,6 +59,11 @@ class Tiles:
         return np.asarray(shapely.get_coordinates(self.outline).reshape(-1, 5, 2)[:, :4])
 
     @cached_property
+    def tree(self) -> shapely.STRtree:
+        """Index of the outlines."""
+        return shapely.STRtree(self.outline)
+
+    @cached_property
     def number(self) -> dict[str, int]:
         """Row of every tile by its name."""
         return {name: row for row, name in enumerate(self.name)}

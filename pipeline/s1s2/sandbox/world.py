@@ -7,13 +7,10 @@ from typing import Any
 from shapely.geometry.base import BaseGeometry
 from starlette.routing import Route
 
-from s1s2.sandbox import blobs, stac, stac_s1, stac_s2
+from s1s2.sandbox import blobs, stac
 from s1s2.sandbox.archive import Archive, Scene
 from s1s2.sandbox.files import RenderedFiles
 from s1s2.sandbox.tokens import Tokens
-
-CONTAINERS = tuple((room.ACCOUNT, room.CONTAINER) for room in (stac_s2, stac_s1))
-"""Account and container of every file."""
 
 
 class World:
@@ -48,4 +45,4 @@ class World:
             return stac.scene_of_path(self._archive, account, container, path)
 
         tokens = Tokens(secret, token_lifetime_s)
-        return blobs.routes(RenderedFiles(find, self._seed), tokens, CONTAINERS)
+        return blobs.routes(RenderedFiles(find, self._seed), tokens, stac.CONTAINERS)
