@@ -17,6 +17,7 @@ from rasterio.transform import from_origin
 from rasterio.windows import Window
 
 from s1s2.errors import ContractError
+from s1s2.sandbox import tiff
 from s1s2.sandbox.blocks import SAMPLES, encode
 from s1s2.sandbox.tiff import Layout, Raster, layout_of
 
@@ -226,7 +227,6 @@ def test_first_ifd_of_the_largest_radar_file_is_read_at_once() -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: layout_of(Raster(32631, 0, 0, 10, 33_000, 33_000, "f32")), "classic TIFF"),
         (lambda: Raster(4326, 0, 0, 10, 1, 1, "u8"), "UTM"),
         (lambda: Raster(32661, 0, 0, 10, 1, 1, "u8"), "UTM"),
         (lambda: Raster(32631, 0, 0, 10, 0, 1, "u8"), "positive"),
@@ -247,3 +247,20 @@ def test_odd_sizes(width: int, height: int) -> None:
     assert isinstance(layout_of(raster), Layout)
     with MemoryFile(whole(raster)) as memory, memory.open(driver="GTiff") as file:
         np.testing.assert_array_equal(file.read(1), image(raster, 0))
+
+
+def test_a_file_beyond_four_gigabytes_is_a_bigtiff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Radar scenes turned against their grid: at 81 degrees north they do not fit otherwise."""
+    layout = layout_of(Raster(32628, 359_970, 9_238_060, 10, 30_023, 26_867, "f32"))
+    assert layout.size > 2**32
+    assert layout.header[:4] == b"II+\0"
+    monkeypatch.setattr(tiff, "_LIMIT", 1 << 20)
+    raster = Raster(32628, 359_970, 9_238_060, 10, 700, 1300, "f32", -32768.0)
+    content = whole(raster)
+    assert content[:4] == b"II+\0"
+    with MemoryFile(content) as memory, memory.open() as file:
+        assert file.crs.to_epsg() == 32628
+        assert np.array_equal(file.read(1), image(raster, 0))
+        assert file.overviews(1) == [2, 4]
+    with MemoryFile(content) as memory, memory.open(overview_level=0) as file:
+        assert np.array_equal(file.read(1), image(raster, 1))

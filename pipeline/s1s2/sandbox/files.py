@@ -22,7 +22,7 @@ from s1s2.sandbox.tiff import Raster
 
 _RADAR = {"vv": Band.VV, "vh": Band.VH, "hh": Band.VV, "hv": Band.VH}
 """Polarisation of an asset; HH looks as VV, HV as VH."""
-_VIEW_BYTES = 160 << 20
+_VIEW_BYTES, _LEAST_BYTES = 110 << 20, 1 << 12
 """Views are of 2 to 3 MB: enough for those of eight chips that are read at once."""
 _FILES_KEPT = 4096
 
@@ -37,6 +37,7 @@ class _Views:
     def __init__(self) -> None:
         self._kept: OrderedDict[Any, Future[Any]] = OrderedDict()
         self._sizes: dict[Any, int] = {}
+        self._total = 0
         self._lock = threading.Lock()
 
     def get(self, key: Any, make: Callable[[], Any]) -> Any:  # noqa: ANN401  # either view
@@ -61,15 +62,17 @@ class _Views:
     def _note(self, key: Any, size: int) -> None:  # noqa: ANN401  # any key
         with self._lock:
             self._sizes[key] = size
-            while sum(self._sizes.values()) > _VIEW_BYTES:
+            self._total += size
+            while self._total > _VIEW_BYTES:
                 oldest = next(k for k in self._kept if k in self._sizes)
-                del self._kept[oldest], self._sizes[oldest]
+                self._total -= self._sizes.pop(oldest)
+                del self._kept[oldest]
 
 
 def _size(view: optical.View | radar.View | None) -> int:
     """Return the bytes of a view's arrays."""
     if view is None:
-        return 0
+        return _LEAST_BYTES
     arrays = [view, view.clouds] if isinstance(view, optical.View) else [view]
     values = (value for part in arrays if part is not None for value in vars(part).values())
     return sum(value.nbytes for value in values if isinstance(value, np.ndarray))

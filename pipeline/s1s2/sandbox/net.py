@@ -12,6 +12,7 @@ from s1s2.grid import to_lonlat
 from s1s2.sandbox.noise import Floats, add_octave, kernel, on_sphere
 
 _FINEST_NODE_M, _COARSE = 40.0, 4
+_HALF = 180  # degrees
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def net_of(patch: Patch) -> Net:
     lon, lat = to_lonlat(x.ravel(), y.ravel(), patch.epsg)
     # around the zone's meridian, so that a node is the same number in every patch
     off = lon - (patch.epsg % 100 * 6 - 183)
-    lon = lon - np.where(off > 180, 360, 0) + np.where(off < -180, 360, 0)
+    lon = lon - np.where(off > _HALF, 360, 0) + np.where(off < -_HALF, 360, 0)
     lon, lat = lon.reshape(x.shape), lat.reshape(x.shape)
     coarse = on_sphere(lon, lat)
     fine = refine(np.stack(coarse))

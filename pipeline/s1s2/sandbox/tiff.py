@@ -24,7 +24,7 @@ from s1s2.errors import ContractError
 from s1s2.sandbox.blocks import BLOCK_PX, SAMPLES, STEP, SampleName, padded
 
 _LIMIT = 1 << 32
-"""Offsets in a classic TIFF are of 32 bits."""
+"""Offsets in a classic TIFF are of 32 bits; beyond, files are BigTIFF."""
 _OPENING = 32_768
 """What readers fetch when they open a file: no pixels should be in it."""
 _CLAIMS = (
@@ -99,6 +99,26 @@ class Piece(NamedTuple):
     hi: int
 
 
+class _Form(NamedTuple):
+    """The two forms of TIFF: classic, and BigTIFF with offsets of 64 bits."""
+
+    opening: bytes
+    link: int
+    """Where the place of the first IFD is written."""
+    number: str
+    """Struct format of an IFD's number of entries."""
+    entry: str
+    """Of an entry's tag, type and count."""
+    place: str
+    """Of an offset."""
+    offsets: str
+    """Type of TileOffsets, a key of `_TYPES`."""
+
+
+_CLASSIC = _Form(b"II*\0\0\0\0\0", 4, "<H", "<HHI", "<I", "I")
+_BIG = _Form(b"II+\0\x08\0\0\0" + bytes(8), 8, "<Q", "<HHQ", "<Q", "Q")
+
+
 class Layout:
     """Where everything in a file lies. Get it from `layout_of`, which remembers.
 
@@ -106,10 +126,7 @@ class Layout:
         raster: What the file holds.
         levels: The full image and its overviews by powers of 2.
         fixed: All bytes that need no pixels: the header, and what a gap between blocks holds.
-        size: Bytes of the whole file.
-
-    Raises:
-        ContractError: If the file would not fit into a classic TIFF.
+        size: Bytes of the whole file; a BigTIFF where that does not fit into a classic one.
     """
 
     def __init__(self, raster: Raster) -> None:
@@ -120,22 +137,19 @@ class Layout:
         # on disk the smallest overview comes first
         firsts = [0, *accumulate(across * down for across, down in reversed(grids))]
         self._firsts = firsts
-        length = len(_header(raster, shapes, grids, [0] * len(grids))) + 4
-        n_header = padded(max(length, _OPENING), STEP)
+        for form in (_CLASSIC, _BIG):
+            length = len(_header(raster, shapes, grids, [0] * len(grids), form)) + 4
+            n_header = padded(max(length, _OPENING), STEP)
+            self.size = n_header + firsts[-1] * slot
+            if self.size <= _LIMIT:
+                break
         offsets = [n_header + first * slot for first in reversed(firsts[:-1])]
-        self.size = n_header + firsts[-1] * slot
-        if self.size > _LIMIT:
-            msg = (
-                f"a raster of {raster.width} x {raster.height} {raster.sample} pixels makes a file "
-                f"of {self.size:,} bytes with its overviews: a classic TIFF ends at {_LIMIT:,}"
-            )
-            raise ContractError(msg)
         self.levels = tuple(
             Level(*shape, raster.gsd * 2**k, *grid, offset, slot)
             for k, (shape, grid, offset) in enumerate(zip(shapes, grids, offsets, strict=True))
         )
         leader = struct.pack("<I", SAMPLES[raster.sample].stream_bytes)
-        header = _header(raster, shapes, grids, offsets).ljust(n_header - 4, b"\0") + leader
+        header = _header(raster, shapes, grids, offsets, form).ljust(n_header - 4, b"\0") + leader
         self._n_header, self._body = n_header, SAMPLES[raster.sample].body_bytes
         self.fixed = header + bytes(slot - self._body - 4) + leader
 
@@ -190,32 +204,39 @@ def _header(
     shapes: list[tuple[int, int]],
     grids: list[tuple[int, int]],
     offsets: list[int],
+    form: _Form,
 ) -> bytes:
     """Return all that comes before the blocks, given where each level's first slot starts."""
-    out = bytearray(b"II*\0\0\0\0\0" + _GHOST)
-    link = 4  # where the next IFD's place is to be written
+    out = bytearray(form.opening + _GHOST)
+    link = form.link  # where the next IFD's place is to be written
     for level, (shape, (across, down), offset) in enumerate(
         zip(shapes, grids, offsets, strict=True)
     ):
         out += bytes(len(out) % 2)
-        struct.pack_into("<I", out, link, len(out))
-        fields = _fields(raster, level, shape, across * down, offset)
-        link = len(out) + 2 + 12 * len(fields)
-        out += _ifd(fields, len(out))
+        struct.pack_into(form.place, out, link, len(out))
+        slots = np.arange(across * down, dtype=np.uint64)
+        starts = slots * np.uint64(SAMPLES[raster.sample].slot_bytes) + np.uint64(offset)
+        fields = _fields(raster, level, shape, (324, form.offsets, starts))
+        link = len(out) + _entries_bytes(fields, form)
+        out += _ifd(fields, len(out), form)
     return bytes(out)
 
 
 _Field = tuple[int, str, Any]
 """Tag, type as in `_TYPES`, and value: text, or numbers."""
-_TYPES = {"s": 2, "H": 3, "I": 4, "d": 12}
+_TYPES = {"s": 2, "H": 3, "I": 4, "d": 12, "Q": 16}
 
 
-def _fields(
-    raster: Raster, level: int, shape: tuple[int, int], n_blocks: int, offset: int
-) -> list[_Field]:
-    """Return one IFD's fields in order of their tags, as GDAL writes them."""
+def _fields(raster: Raster, level: int, shape: tuple[int, int], offsets: _Field) -> list[_Field]:
+    """Return one IFD's fields in order of their tags, as GDAL writes them.
+
+    Args:
+        raster: What the file holds.
+        level: 0 for the full image.
+        shape: Its width and height.
+        offsets: Where its blocks lie, as a field.
+    """
     kind = SAMPLES[raster.sample]
-    starts = np.arange(n_blocks, dtype="<u4") * np.uint32(kind.slot_bytes)
     fields: list[_Field] = [
         *([(254, "I", [1])] if level else []),  # NewSubfileType: an overview
         (256, "H" if shape[0] < 1 << 16 else "I", [shape[0]]),
@@ -228,8 +249,8 @@ def _fields(
         (317, "H", [kind.predictor]),
         (322, "H", [BLOCK_PX]),
         (323, "H", [BLOCK_PX]),
-        (324, "I", starts + np.uint32(offset)),  # TileOffsets
-        (325, "I", np.full(n_blocks, kind.stream_bytes, "<u4")),
+        offsets,
+        (325, "I", np.full(len(offsets[2]), kind.stream_bytes, "<u4")),
         (339, "H", [kind.format]),
     ]
     if not level:
@@ -271,17 +292,24 @@ def _georeference(raster: Raster) -> list[_Field]:
     ]
 
 
-def _ifd(fields: list[_Field], at: int) -> bytes:
+def _entries_bytes(fields: list[_Field], form: _Form) -> int:
+    """Return how long an IFD is up to the place of the next one."""
+    entry = struct.calcsize(form.entry) + struct.calcsize(form.place)
+    return struct.calcsize(form.number) + entry * len(fields)
+
+
+def _ifd(fields: list[_Field], at: int, form: _Form) -> bytes:
     """Return an IFD that starts at a place in the file, its values behind it."""
-    entries, values = struct.pack("<H", len(fields)), b""
-    behind = at + 2 + 12 * len(fields) + 4
+    entries, values = struct.pack(form.number, len(fields)), b""
+    inline = struct.calcsize(form.place)
+    behind = at + _entries_bytes(fields, form) + inline
     for tag, kind, value in fields:
         data = f"{value}\0".encode() if kind == "s" else np.asarray(value, f"<{kind}").tobytes()
         count = len(data) // struct.calcsize(kind)
-        entries += struct.pack("<HHI", tag, _TYPES[kind], count)
-        if len(data) <= 4:  # noqa: PLR2004  # it fits where its place would be given
-            entries += data.ljust(4, b"\0")
+        entries += struct.pack(form.entry, tag, _TYPES[kind], count)
+        if len(data) <= inline:  # it fits where its place would be given
+            entries += data.ljust(inline, b"\0")
         else:
-            entries += struct.pack("<I", behind + len(values))
+            entries += struct.pack(form.place, behind + len(values))
             values += data + bytes(len(data) % 2)
-    return entries + bytes(4) + values
+    return entries + bytes(inline) + values
