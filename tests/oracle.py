@@ -55,22 +55,24 @@ def hash_of(i: Array, j: Array, key: Array | int) -> Array:
 
 
 def _fade(t: Array) -> Array:
-    return t * t * t * (t * (t * 6 - 15) + 10)
+    """Ease from 0 to 1; like the rest of the noise in single precision, in this very order."""
+    return t * t * t * (t * (t * np.float32(6) - np.float32(15)) + np.float32(10))
 
 
 def noise(place: Array, wavelength_m: float, key: int) -> Array:
     """Gradient noise at unit vectors, shape (3, n): eight corners, eased in between."""
     lattice = place * (EARTH_M / wavelength_m)
     cell = np.floor(lattice)
-    x, y, z = lattice - cell
+    x, y, z = (lattice - cell).astype(np.float32)
     i, j, k = cell.astype(np.int64)
 
     def corner(di: int, dj: int, dk: int) -> Array:
         h = _words(i + di) * np.uint32(0x8DA6B343)
         h = h ^ (_words(j + dj) * np.uint32(0xD8163841))
         h = _mix(h ^ (_words(k + dk) * np.uint32(0xCB1AB31F)) ^ _words(key))
-        gx, gy, gz = (((h >> np.uint32(s)) & np.uint32(1023)) - 511.5 for s in (0, 10, 20))
-        return gx * (x - di) + gy * (y - dj) + gz * (z - dk)
+        bits = ((h >> np.uint32(s)) & np.uint32(1023) for s in (0, 10, 20))
+        gx, gy, gz = (b.astype(np.float32) - np.float32(511.5) for b in bits)
+        return gx * (x - np.float32(di)) + gy * (y - np.float32(dj)) + gz * (z - np.float32(dk))
 
     def along_x(dj: int, dk: int) -> Array:
         a, b = corner(0, dj, dk), corner(1, dj, dk)
@@ -81,14 +83,14 @@ def noise(place: Array, wavelength_m: float, key: int) -> Array:
         return a + _fade(y) * (b - a)
 
     a, b = along_y(0), along_y(1)
-    return (a + _fade(z) * (b - a)) / 512.0
+    return (a + _fade(z) * (b - a)) * np.float32(1 / 512)
 
 
 def octaves(place: Array, waves: Waves, *keys: int) -> Array:
     """Sum octaves of noise at unit vectors, shape (3, n)."""
     total = np.zeros(place.shape[1])
     for (wavelength, amplitude), key in zip(waves, keys, strict=True):
-        total = total + amplitude * noise(place, wavelength, key)
+        total = total + amplitude * noise(place, wavelength, key).astype(np.float64)
     return total
 
 

@@ -23,12 +23,13 @@ from shapely.geometry.base import BaseGeometry
 from urllib3 import Retry
 
 from s1s2.bands import Sensor
-from s1s2.catalog import ITEMS_SUFFIXES, Catalog, require
+from s1s2.catalog import ITEMS_SUFFIXES, Catalog, Product, require
 from s1s2.errors import CatalogError, RecipeError
 from s1s2.items import Item, parse_time
 from s1s2.scene import continuous
 
 _PAGE = 250
+_ITEM_FIELDS = ("id", "type", "collection", "geometry", "bbox", "properties")
 _MOST_PAGES = 1000
 _TIMEOUT_S = (10, 60)
 _REACH_DEGREES = 6.0
@@ -144,13 +145,22 @@ class ApiSource:
         if turned:
             yield from self._pages(query, turned)
 
+    def _fields(self, product: Product) -> dict[str, list[str]] | None:
+        """Ask for what we read alone, where the server can tell: half an item or less."""
+        if not self._client.conforms_to("FIELDS"):
+            return None
+        assets = [f"assets.{key}" for key in product.assets.values()]
+        return {"include": [*_ITEM_FIELDS, *assets], "exclude": ["links"]}
+
     def _pages(self, query: Query, places: tuple[tuple[float, float], ...]) -> Iterator[Item]:
         name = self._catalog.name
+        product = require(self._catalog, query.sensor)
         search = self._client.search(
-            collections=[require(self._catalog, query.sensor).collection],
+            collections=[product.collection],
             intersects={"type": "MultiPoint", "coordinates": [list(p) for p in places]},
             datetime=(query.begins - _MARGIN, query.ends),
             limit=_PAGE,
+            fields=self._fields(product),
         )
         try:
             for item in _features(search.pages_as_dicts(), name):

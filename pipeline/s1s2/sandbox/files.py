@@ -69,9 +69,9 @@ class _Views:
                 del self._kept[oldest]
 
 
-def _size(view: optical.View | radar.View | None) -> int:
+def _size(view: object) -> int:
     """Return the bytes of a view's arrays."""
-    if view is None:
+    if not isinstance(view, optical.View | radar.View):
         return _LEAST_BYTES
     arrays = [view, view.clouds] if isinstance(view, optical.View) else [view]
     values = (value for part in arrays if part is not None for value in vars(part).values())
@@ -161,6 +161,8 @@ class _Optical:
         scene = self.scene
         patch = _patch(scene, gsd, row, col)
         key = scene.recording, gsd, row, col
+        if self.band is Band.SCL and self.views.get(("sky", *key), lambda: self._overcast(patch)):
+            return np.full((BLOCK_PX, BLOCK_PX), optical.CLOUD_HIGH, np.uint8)
         view = self.views.get(key, lambda: self._view(patch))
         if view is None:
             kind = np.uint8 if self.band is Band.SCL else np.uint16
@@ -170,6 +172,13 @@ class _Optical:
         corner = (col * BLOCK_PX, row * BLOCK_PX)
         keys = scene.datatake, scene.recording
         return optical.numbers(view, self.band, scene.offset, *keys, corner)
+
+    def _overcast(self, patch: Patch) -> bool:
+        """Say whether there is nothing but cloud: of a chip so refused nothing more is asked."""
+        scene = self.scene
+        if outside_of(patch, scene.edges) is not None:
+            return False
+        return sky.overcast(net_of(patch), scene.sensed_at.timetuple().tm_yday, scene.datatake)
 
     def _view(self, patch: Patch) -> optical.View | None:
         scene = self.scene

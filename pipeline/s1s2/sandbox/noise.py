@@ -12,7 +12,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-_U = np.uint32
+_U, _F = np.uint32, np.float32
 
 kernel = njit(cache=True, nogil=True, error_model="numpy")
 """Compiles a function that Python calls, and keeps the result on disk."""
@@ -44,9 +44,9 @@ def hash3(i, j, key):
 def _corner(h, x, y, z):
     """Dot product of the way from a lattice corner with that corner's gradient."""
     h = mix(_U(h))
-    gx = np.int32(h & _U(1023)) - 511.5
-    gy = np.int32((h >> _U(10)) & _U(1023)) - 511.5
-    gz = np.int32((h >> _U(20)) & _U(1023)) - 511.5
+    gx = _F(np.int32(h & _U(1023))) - _F(511.5)
+    gy = _F(np.int32((h >> _U(10)) & _U(1023))) - _F(511.5)
+    gz = _F(np.int32((h >> _U(20)) & _U(1023))) - _F(511.5)
     return gx * x + gy * y + gz * z
 
 
@@ -54,23 +54,30 @@ def _corner(h, x, y, z):
 def noise(x, y, z, key):
     """Gradient noise of lattice spacing 1: mean 0, deviation 0.19, within about 0.8."""
     fx, fy, fz = np.floor(x), np.floor(y), np.floor(z)
-    x, y, z = x - fx, y - fy, z - fz
+    # the way into the cell is short: from here on single precision will do
+    x, y, z = _F(x - fx), _F(y - fy), _F(z - fz)
     i = _U(_U(np.int32(fx)) * _U(0x8DA6B343))
     j = _U(_U(np.int32(fy)) * _U(0xD8163841))
     k = _U(_U(np.int32(fz)) * _U(0xCB1AB31F))
     i1, j1 = _U(i + _U(0x8DA6B343)), _U(j + _U(0xD8163841))
     k1 = _U(_U(k + _U(0xCB1AB31F)) ^ _U(key))
     k = _U(k ^ _U(key))
-    u = x * x * x * (x * (x * 6 - 15) + 10)
-    v = y * y * y * (y * (y * 6 - 15) + 10)
-    w = z * z * z * (z * (z * 6 - 15) + 10)
-    a, b = _corner(i ^ j ^ k, x, y, z), _corner(i1 ^ j ^ k, x - 1, y, z)
-    c, d = _corner(i ^ j1 ^ k, x, y - 1, z), _corner(i1 ^ j1 ^ k, x - 1, y - 1, z)
-    e, f = _corner(i ^ j ^ k1, x, y, z - 1), _corner(i1 ^ j ^ k1, x - 1, y, z - 1)
-    g, h = _corner(i ^ j1 ^ k1, x, y - 1, z - 1), _corner(i1 ^ j1 ^ k1, x - 1, y - 1, z - 1)
+    one = _F(1.0)
+    u, v, w = _fade(x), _fade(y), _fade(z)
+    a, b = _corner(i ^ j ^ k, x, y, z), _corner(i1 ^ j ^ k, x - one, y, z)
+    c, d = _corner(i ^ j1 ^ k, x, y - one, z), _corner(i1 ^ j1 ^ k, x - one, y - one, z)
+    e, f = _corner(i ^ j ^ k1, x, y, z - one), _corner(i1 ^ j ^ k1, x - one, y, z - one)
+    g = _corner(i ^ j1 ^ k1, x, y - one, z - one)
+    h = _corner(i1 ^ j1 ^ k1, x - one, y - one, z - one)
     a, c, e, g = a + u * (b - a), c + u * (d - c), e + u * (f - e), g + u * (h - g)
     a, e = a + v * (c - a), e + v * (g - e)
-    return (a + w * (e - a)) / 512.0
+    return (a + w * (e - a)) * _F(1.0 / 512.0)
+
+
+@inlined
+def _fade(t):
+    """Ease from 0 to 1."""
+    return t * t * t * (t * (t * _F(6.0) - _F(15.0)) + _F(10.0))
 
 
 @kernel

@@ -106,6 +106,7 @@ class Server(uvicorn.Server):
                 ws="none",
                 lifespan="off",
                 access_log=False,
+                proxy_headers=False,
                 log_level="critical",
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=_GRACE_S,

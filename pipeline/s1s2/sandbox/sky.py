@@ -1,6 +1,7 @@
 """Clouds: how much of them, by latitude, season and weather; where they are; their shadows."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,10 +66,8 @@ def clouds(
         azimuth: Of the sun, degrees clockwise from north.
         zenith: Of the sun, degrees.
     """
-    cover = cloud_cover(net.lon, net.lat, day_of_year, datatake)
-    # normal quantile of the cover, by the logistic curve that is close to it
-    level = _SPREAD * np.log(cover / (1 - cover)) / 1.702 + 0.4 * _SOFT
-    keys = [key_of(datatake, "cloud", n) for n in range(len(COARSE_WAVES) + len(FINE_WAVES))]
+    level = _level(net, day_of_year, datatake)
+    keys = _keys(datatake)
     low, high = CLOUD_TOP_M
     top = low + (high - low) * key_of(datatake, "cloud top") / 2**32
     away = min(top * np.tan(np.radians(zenith)), _LONGEST_SHADOW_M)
@@ -92,6 +91,27 @@ def clouds(
         for f in fields
     )
     return Clouds(opacity, shadow)
+
+
+def overcast(net: Net, day_of_year: int, datatake: int) -> bool:
+    """Say whether clouds are opaque all over a patch, from the coarse nodes alone."""
+    field = _level(net, day_of_year, datatake)
+    field += octaves(net.coarse, COARSE_WAVES, *_keys(datatake)[: len(COARSE_WAVES)])
+    return bool(field.min() > _SOFT + _FINE_REACH)
+
+
+def _level(net: Net, day_of_year: int, datatake: int) -> Floats:
+    """Return what lifts the field of clouds above 0 where there are some, at coarse nodes."""
+    cover = cloud_cover(net.lon, net.lat, day_of_year, datatake)
+    # normal quantile of the cover, by the logistic curve that is close to it
+    return np.asarray(_SPREAD * np.log(cover / (1 - cover)) / 1.702 + 0.4 * _SOFT)
+
+
+@lru_cache(maxsize=512)
+def _keys(datatake: int) -> tuple[int, ...]:
+    return tuple(
+        key_of(datatake, "cloud", n) for n in range(len(COARSE_WAVES) + len(FINE_WAVES))
+    )
 
 
 def moved(
