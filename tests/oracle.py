@@ -130,7 +130,7 @@ class Zone:
     @property
     def node_m(self) -> float:
         """Spacing of fine nodes; coarse ones are four times as far apart."""
-        return max(40.0, 2 * self.gsd)
+        return 40.0 if self.gsd <= 20 else 4 * self.gsd
 
     def degrees(self, row: Array, column: Array) -> Array:
         """Return longitude (continuous within the zone) and latitude of coarse nodes."""

@@ -12,6 +12,7 @@ from s1s2.grid import to_lonlat
 from s1s2.sandbox.noise import Floats, add_octave, kernel, on_sphere
 
 _FINEST_NODE_M, _COARSE = 40.0, 4
+_FINE_GSD_M = 20
 _HALF = 180  # degrees
 
 
@@ -31,8 +32,8 @@ class Patch:
 
     @property
     def node_m(self) -> float:
-        """Spacing of the nodes: 40 m, or two pixels where those are larger than 20 m."""
-        return max(_FINEST_NODE_M, 2 * self.gsd)
+        """Spacing of the nodes: 40 m, or four pixels where those are larger than 20 m."""
+        return _FINEST_NODE_M if self.gsd <= _FINE_GSD_M else 4 * self.gsd
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,24 @@ def refine(fields):
                     out[f, r, 4 * j + k] = line[j] + 0.25 * k * step
             out[f, r, 4 * columns - 4] = line[columns - 1]
     return out
+
+
+@kernel
+def refine_some(fields, which, out):
+    """Refine some fields into an array of single precision: the same numbers, rounded."""
+    rows, columns = fields.shape[1:]
+    line = np.empty(columns)
+    for f in which:
+        for r in range(4 * rows - 3):
+            i = min(r // 4, rows - 2)
+            v = (r - 4 * i) / 4.0
+            for j in range(columns):
+                line[j] = fields[f, i, j] + v * (fields[f, i + 1, j] - fields[f, i, j])
+            for j in range(columns - 1):
+                step = line[j + 1] - line[j]
+                for k in range(4):
+                    out[f, r, 4 * j + k] = line[j] + 0.25 * k * step
+            out[f, r, 4 * columns - 4] = line[columns - 1]
 
 
 def octaves(

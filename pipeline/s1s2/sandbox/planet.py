@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from s1s2.land import land_mask
 from s1s2.sandbox.covers import grain, worldcover
-from s1s2.sandbox.net import Net, Patch, net_of, octaves, refine, slopes
+from s1s2.sandbox.net import Net, Patch, net_of, octaves, refine, refine_some, slopes
 from s1s2.sandbox.noise import Floats, key_of
 from s1s2.sandbox.rules import (
     DISTRICT_DEGREES,
@@ -56,6 +56,7 @@ FINE_WAVES: dict[int, tuple[tuple[float, float], ...]] = {
 }
 """The same at fine nodes."""
 _FINE_SHORE = 0.12
+_COARSE_ONLY = np.array([WET, RIVER, STREAM, LAKE, FARMS, WARP_E, WARP_N, SLOW])
 MOUNTAINS = (1_600_000, 3.2)
 RELIEF = ((60_000, 2_400.0), (21_000, 1_300.0), (7_600, 900.0), (2_700, 380.0))
 FINE_RELIEF = ((900, 110.0), (330, 30.0))
@@ -148,19 +149,21 @@ def node_fields(net: Net, seed: int) -> NDArray[np.float32]:
     steep = np.clip(mountains + 0.1, 0.02, 1.0)
     relief = octaves(net.coarse, RELIEF, *wave_keys(seed, HEIGHT, RELIEF))
     coarse[HEIGHT] = steep * relief
-    fine = refine(coarse)
-    # rivers want gentle ground: the field is kept away from zero where it is steep
-    fine_steep = refine(steep[np.newaxis])[0]
+    fine = np.empty((FIELDS, *net.fine[0].shape), dtype=np.float32)
+    refine_some(coarse, _COARSE_ONLY, fine)
+    height, fine_steep = refine(np.stack([coarse[HEIGHT], steep]))
     for field, waves in FINE_WAVES.items():
+        smooth = refine(coarse[field][np.newaxis])[0]
         low, high = coarse[SHORE].min(), coarse[SHORE].max()
         if field == SHORE and (low > _FINE_SHORE or high < -_FINE_SHORE):
-            continue  # no coast here; only the sign counts
-        fine[field] += octaves(net.fine, waves, *wave_keys(seed, -field, waves))
+            fine[field] = smooth  # no coast here; only the sign counts
+            continue
+        fine[field] = smooth + octaves(net.fine, waves, *wave_keys(seed, -field, waves))
     fine_relief = octaves(net.fine, FINE_RELIEF, *wave_keys(seed, -HEIGHT, FINE_RELIEF))
-    fine[HEIGHT] += fine_steep * fine_relief
-    fine[EAST_SLOPE], fine[NORTH_SLOPE] = slopes(fine[HEIGHT], net.node_m)
-    fine[HEIGHT] += 150.0 + 1_500.0 * (fine_steep - 0.02)
-    return np.asarray(fine, dtype=np.float32)
+    height += fine_steep * fine_relief
+    fine[EAST_SLOPE], fine[NORTH_SLOPE] = slopes(height, net.node_m)
+    fine[HEIGHT] = height + (150.0 + 1_500.0 * (fine_steep - 0.02))
+    return fine
 
 
 def wave_keys(seed: int, field: int, waves: tuple[tuple[float, float], ...]) -> list[int]:

@@ -63,19 +63,19 @@ def classify(
     size = cover.shape[0]
     line = np.empty((FIELDS, fields.shape[2]), np.float32)
     degrees = np.empty((2, lon.shape[1]))
-    v = np.empty((FIELDS, size), np.float32)
-    lons, lats = np.empty(size), np.empty(size)
+    lats = np.empty(size)
     grain, parcel = np.empty(size, np.float32), np.empty(size, np.float32)
     kind, lush = np.empty(size, np.int32), np.empty(size, np.float32)
     climate = np.empty((_CLIMATE, size), np.float32)
     at, at4 = _places(start[0], step, size), _places(start[0] / 4, step / 4, size)
+    v = np.empty((FIELDS, size), np.float32)
     for r in range(size):
         fy = start[1] + (r + 0.5) * step
         _rows_between(fields, fy, line)
         _rows_between2(lon, lat, fy / 4, degrees)
         for f in range(FIELDS):
-            _along(line[f], at[0], at[2], v[f])
-        _along(degrees[0], at4[0], at4[1], lons)
+            if f not in (WARP_E, WARP_N):  # those are asked for where people live
+                _along(line[f], at[0], at[2], v[f])
         _along(degrees[1], at4[0], at4[1], lats)
         for c in range(size):
             h = hash3(columns[0] + c, columns[1] + r, keys[2])
@@ -89,7 +89,11 @@ def classify(
             parcel[c] = _F(0.0)
             if climate[_FERTILE, c] > _F(0.1) and kind[c] >= 0:
                 kind[c], lush[c], parcel[c] = _inhabited(
-                    (lons[c], lats[c], v[WARP_E, c], v[WARP_N, c]),
+                    (
+                        _one(degrees[0], at4[0][c], at4[1][c]), lats[c],
+                        _one(line[WARP_E], at[0][c], at[2][c]),
+                        _one(line[WARP_N], at[0][c], at[2][c]),
+                    ),
                     (v[WOODS, c], v[SLOW, c], climate[_FERTILE, c], climate[_STEEP, c]),
                     (climate[_GROWING, c], climate[_MOIST, c]),
                     (rows, parallels, counts), day, keys, kind[c], lush[c],
@@ -145,6 +149,12 @@ def _along(nodes, j, u, out):
     """Interpolate a row of nodes at the pixels' centres."""
     for c in range(out.shape[0]):
         out[c] = nodes[j[c]] + u[c] * (nodes[j[c] + _U(1)] - nodes[j[c]])
+
+
+@inlined
+def _one(nodes, j, u):
+    """Interpolate a row of nodes at one pixel's centre."""
+    return nodes[j] + u * (nodes[j + _U(1)] - nodes[j])
 
 
 _MEAN, _SWING, _MOIST, _GROWING, _STEEP, _FERTILE, _NOW = range(7)

@@ -109,24 +109,30 @@ def _level(net: Net, day_of_year: int, datatake: int) -> Floats:
 
 @lru_cache(maxsize=512)
 def _keys(datatake: int) -> tuple[int, ...]:
-    return tuple(
-        key_of(datatake, "cloud", n) for n in range(len(COARSE_WAVES) + len(FINE_WAVES))
-    )
+    return tuple(key_of(datatake, "cloud", n) for n in range(len(COARSE_WAVES) + len(FINE_WAVES)))
 
 
 def moved(
     places: tuple[Floats, Floats, Floats], metres: float, azimuth: float
 ) -> tuple[Floats, Floats, Floats]:
     """Move unit vectors over the ground towards an azimuth (degrees clockwise from north)."""
-    x, y, z = places
-    c = np.sqrt(x * x + y * y)
+    if not metres:
+        return places
     east = metres * np.sin(np.radians(azimuth)) / EARTH_M
     north = metres * np.cos(np.radians(azimuth)) / EARTH_M
-    return (
-        x - east * y / c - north * z * x / c,
-        y + east * x / c - north * z * y / c,
-        z + north * c,
-    )
+    x, y, z = (np.empty(p.shape) for p in places)
+    from_x, from_y, from_z = (p.ravel() for p in places)
+    _move(from_x, from_y, from_z, east, north, x.ravel(), y.ravel(), z.ravel())
+    return x, y, z
+
+
+@kernel
+def _move(x, y, z, east, north, to_x, to_y, to_z):
+    for n in range(x.size):
+        c = np.sqrt(x[n] * x[n] + y[n] * y[n])
+        to_x[n] = x[n] - east * y[n] / c - north * z[n] * x[n] / c
+        to_y[n] = y[n] + east * x[n] / c - north * z[n] * y[n] / c
+        to_z[n] = z[n] + north * c
 
 
 @kernel
