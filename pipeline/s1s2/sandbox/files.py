@@ -22,7 +22,7 @@ from s1s2.sandbox.tiff import Raster
 
 _RADAR = {"vv": Band.VV, "vh": Band.VH, "hh": Band.VV, "hv": Band.VH}
 """Polarisation of an asset; HH looks as VV, HV as VH."""
-_VIEW_BYTES, _LEAST_BYTES = 110 << 20, 1 << 12
+_VIEW_BYTES, _LEAST_BYTES = 90 << 20, 1 << 12
 """Views are of 2 to 3 MB: enough for those of eight chips that are read at once."""
 _FILES_KEPT = 4096
 

@@ -13,7 +13,9 @@ from s1s2.sandbox.tiff import Raster
 
 Block = tuple[int, int, int]
 """Level, row and column."""
-_KEPT = 32
+_THREADS_A_PROCESSOR = 2
+"""Some of them always wait for Python's lock: with one a processor, a quarter of it lies idle."""
+_KEPT = 16
 """Blocks that are kept, up to 34 MB: neighbouring chips share them."""
 
 
@@ -48,13 +50,13 @@ class Files(Protocol):
 
 
 class Renderer:
-    """Renders and encodes blocks in threads, as many at once as there are processors.
+    """Renders and encodes blocks in threads, two at once for every processor.
 
     Requests queue for a turn here and not in the pool, where one that was given up would stay.
     """
 
     def __init__(self) -> None:
-        n_threads = os.cpu_count() or 1
+        n_threads = _THREADS_A_PROCESSOR * (os.cpu_count() or 1)
         self._threads = ThreadPoolExecutor(n_threads, "render")
         self._turns = asyncio.Semaphore(n_threads)
         self._kept: OrderedDict[tuple[str, Block], bytes] = OrderedDict()
