@@ -1,4 +1,4 @@
-"""Windows of 15-bit files, which GDAL unpacks bit by bit: some twenty times as long as need be.
+"""Windows of 15-bit files, which GDAL unpacks bit by bit and so slowly that little else counts.
 
 Planetary Computer's Sentinel-2 files are packed like this (async-tiff issue 334). GDAL says where a
 block lies; fetching, inflating and unpacking it are done here. Whatever is not quite as expected

@@ -75,29 +75,17 @@ def net_of(patch: Patch) -> Net:
     return Net(xs[0], ys[0], patch.node_m, lon, lat, coarse, (fine[0], fine[1], fine[2]))
 
 
-@kernel
-def refine(fields):
+def refine(fields: Floats) -> Floats:
     """Put three nodes between any two, bilinearly: (F, R, C) to (F, 4 R - 3, 4 C - 3)."""
     count, rows, columns = fields.shape
     out = np.empty((count, 4 * rows - 3, 4 * columns - 3))
-    line = np.empty(columns)
-    for f in range(count):
-        for r in range(4 * rows - 3):
-            i = min(r // 4, rows - 2)
-            v = (r - 4 * i) / 4.0
-            for j in range(columns):
-                line[j] = fields[f, i, j] + v * (fields[f, i + 1, j] - fields[f, i, j])
-            for j in range(columns - 1):
-                step = line[j + 1] - line[j]
-                for k in range(4):
-                    out[f, r, 4 * j + k] = line[j] + 0.25 * k * step
-            out[f, r, 4 * columns - 4] = line[columns - 1]
+    refine_some(fields, np.arange(count), out)
     return out
 
 
 @kernel
 def refine_some(fields, which, out):
-    """Refine some fields into an array of single precision: the same numbers, rounded."""
+    """Refine some fields into an array of either precision: the same numbers, or rounded."""
     rows, columns = fields.shape[1:]
     line = np.empty(columns)
     for f in which:
