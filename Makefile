@@ -8,12 +8,13 @@ OUT     ?= corpora/$(basename $(notdir $(patsubst %/,%,$(CATALOG))))-$(N)
 RECIPE  ?=
 WORKERS ?= 1
 ARGS    ?=
+SUITE   ?= cut loader
 
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup corpus check format test test-all test-online bench wheel clean
+.PHONY: help setup corpus check format test test-all test-online torture picture bench wheel clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +25,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "s1s2 needs Python 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 2; }
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[torch,sandbox,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[learn,sandbox,dev]'
 	@touch $@
 
 corpus: $(READY) ## build a corpus: make corpus N=1000 [CATALOG=planetary-computer OUT= RECIPE= WORKERS= ARGS=]
@@ -49,8 +50,15 @@ test-all: $(READY) ## the slow ones too
 test-online: $(READY) ## ask the real catalogs
 	$(BIN)/pytest -m online
 
-bench: $(READY) ## measure
-	$(BIN)/python tests/benchmarks/cut.py
+torture: $(READY) ## kill it, starve it, flip its bits: make torture [ARGS="--quick --kills 100"]
+	PYTHONPATH=tests $(BIN)/python -m torture $(ARGS)
+
+picture: $(READY) ## draw the README's picture from a sandbox corpus; needs Chromium
+	$(BIN)/s1s2 build -n 1000 --catalog sandbox -o corpora/picture
+	$(BIN)/python docs/picture.py corpora/picture docs/report.png
+
+bench: $(READY) ## measure: make bench [SUITE=cut or loader]; the loader's peers: pip install -e '.[bench]'
+	@for suite in $(SUITE); do $(BIN)/python tests/benchmarks/$$suite.py || exit 1; done
 
 wheel: $(READY) ## build the package
 	$(BIN)/python -m pip wheel --quiet --no-deps -w dist .

@@ -2,10 +2,16 @@
 
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+from canary import (  # noqa: F401  # hooks: no signature gets out
+    pytest_runtest_logreport,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+)
 from fakes import Scenes
 
 hypothesis.settings.register_profile("default", deadline=None, max_examples=60, derandomize=True)
@@ -26,6 +32,14 @@ def _only_loopback(self: socket.socket, address: object) -> None:
 def _offline(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "online" not in request.keywords:
         monkeypatch.setattr(socket.socket, "connect", _only_loopback)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_reports() -> Iterator[None]:
+    """Builds draw no report: seconds each time, and its own tests draw theirs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("s1s2.looking.report", lambda _: None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,8 @@ Of the package only tables are used (spectra, wavelengths, the land mask), the s
 and projection; nothing that computes a pixel.
 
 Numbers must come out equal to the last bit, so every step is taken in the precision in which the
-package takes it. Arrays named in `Fields` are float32, and so is what is made of them and of
-numbers written out (numpy converts those to the array's precision); where the package goes on in
-float64, `_double` says so.
+package takes it: degrees, unit vectors and lattices of noise in float64, all that is made of them
+in float32 (numpy converts numbers written out to an array's precision).
 """
 
 from collections.abc import Callable, Mapping
@@ -23,8 +22,9 @@ from scipy.special import gammaincinv
 from s1s2.bands import OPTICAL, S2_10M, S2_20M, Band
 from s1s2.grid import to_lonlat, to_utm
 from s1s2.land import land_mask
-from s1s2.sandbox import covers, planet, rules, sky
+from s1s2.sandbox import covers, planet, rows, sky
 from s1s2.sandbox import optical as optical_tables
+from s1s2.sandbox import settle as districts
 from s1s2.sandbox.covers import Cover
 from s1s2.sandbox.noise import EARTH_M, key_of
 from s1s2.sandbox.scenes import S2_TILE_M, Edge, OpticalScene, RadarScene
@@ -65,14 +65,17 @@ def noise(place: Array, wavelength_m: float, key: int) -> Array:
     cell = np.floor(lattice)
     x, y, z = (lattice - cell).astype(np.float32)
     i, j, k = cell.astype(np.int64)
+    middle = np.float32(511.5) * (x + y + z)
 
     def corner(di: int, dj: int, dk: int) -> Array:
         h = _words(i + di) * np.uint32(0x8DA6B343)
         h = h ^ (_words(j + dj) * np.uint32(0xD8163841))
         h = _mix(h ^ (_words(k + dk) * np.uint32(0xCB1AB31F)) ^ _words(key))
         bits = ((h >> np.uint32(s)) & np.uint32(1023) for s in (0, 10, 20))
-        gx, gy, gz = (b.astype(np.float32) - np.float32(511.5) for b in bits)
-        return gx * (x - np.float32(di)) + gy * (y - np.float32(dj)) + gz * (z - np.float32(dk))
+        gx, gy, gz = (b.astype(np.float32) for b in bits)
+        dot = gx * (x - np.float32(di)) + gy * (y - np.float32(dj)) + gz * (z - np.float32(dk))
+        # gradients are of mean 0
+        return dot - (middle - np.float32(511.5 * (di + dj + dk)))
 
     def along_x(dj: int, dk: int) -> Array:
         a, b = corner(0, dj, dk), corner(1, dj, dk)
@@ -87,10 +90,10 @@ def noise(place: Array, wavelength_m: float, key: int) -> Array:
 
 
 def octaves(place: Array, waves: Waves, *keys: int) -> Array:
-    """Sum octaves of noise at unit vectors, shape (3, n)."""
-    total = np.zeros(place.shape[1])
+    """Sum octaves of noise at unit vectors, shape (3, n); float32."""
+    total = np.zeros(place.shape[1], np.float32)
     for (wavelength, amplitude), key in zip(waves, keys, strict=True):
-        total = total + amplitude * noise(place, wavelength, key).astype(np.float64)
+        total = total + np.float32(amplitude) * noise(place, wavelength, key)
     return total
 
 
@@ -113,11 +116,15 @@ def around(row: Array, column: Array, *steps: tuple[int, int]) -> tuple[Array, A
 
 
 def between(work: Lattice, row: Array, column: Array, down: Array, along: Array) -> Array:
-    """Interpolate between the four nodes around places: first down, then along."""
+    """Interpolate between the four nodes around places: first along, then down.
+
+    In the precision of the nodes.
+    """
     nodes = around(row, column, (0, 0), (1, 0), (0, 1), (1, 1))
     nw, sw, ne, se = each_once(work, *nodes).swapaxes(0, 1)
-    west, east = nw + down * (sw - nw), ne + down * (se - ne)
-    return west + along * (east - west)
+    down, along = down.astype(nw.dtype), along.astype(nw.dtype)
+    north, south = nw + along * (ne - nw), sw + along * (se - sw)
+    return north + down * (south - north)
 
 
 @dataclass(frozen=True)
@@ -147,20 +154,20 @@ class Zone:
         """Interpolate fields of coarse nodes at fine nodes."""
         return between(work, row // 4, column // 4, (row % 4) * 0.25, (column % 4) * 0.25)
 
-    def at(self, work: Lattice, x: Array, y: Array, kind: type[Any] = np.float64) -> Array:
+    def at(self, work: Lattice, x: Array, y: Array) -> Array:
         """Interpolate fields of fine nodes at places."""
-        return self._at(work, x, y, self.node_m, kind)
+        return self._at(work, x, y, self.node_m)
 
     def at_coarse(self, work: Lattice, x: Array, y: Array) -> Array:
         """Interpolate fields of coarse nodes at places."""
-        return self._at(work, x, y, 4 * self.node_m, np.float64)
+        return self._at(work, x, y, 4 * self.node_m)
 
     @staticmethod
-    def _at(work: Lattice, x: Array, y: Array, step: float, kind: type[Any]) -> Array:
+    def _at(work: Lattice, x: Array, y: Array, step: float) -> Array:
         row, column = np.floor(-y / step), np.floor(x / step)
         down, along = (-y - row * step) / step, (x - column * step) / step
         nodes = row.astype(np.int64), column.astype(np.int64)
-        return between(work, *nodes, down.astype(kind), along.astype(kind))
+        return between(work, *nodes, down, along)
 
 
 def on_sphere(lon: Array, lat: Array) -> Array:
@@ -249,11 +256,12 @@ def fields_at(zone: Zone, x: Array, y: Array, seed: int) -> Fields:
         """Every field of `Fields` up to the texture, then the steepness."""
         lon, lat = zone.degrees(row, column)
         place = on_sphere(lon, lat)
-        values = np.zeros((13, len(row)))
+        values = np.zeros((13, len(row)), np.float32)
         for field, waves in planet.COARSE_WAVES.items():
             values[field] = octaves(place, waves, *wave_keys(seed, field, waves))
-        values[planet.SHORE] += _shore(lon, lat)
-        values[planet.WET] += np.interp(np.abs(lat), planet.LATITUDES, planet.WETNESS)
+        values[planet.SHORE] += _shore(lon, lat).astype(np.float32)
+        wetness = np.interp(np.abs(lat), planet.LATITUDES, planet.WETNESS)
+        values[planet.WET] += wetness.astype(np.float32)
         mountains = octaves(place, (planet.MOUNTAINS,), key_of(seed, "mountains"))
         steepness = np.clip(mountains + 0.1, 0.02, 1.0)
         keys = wave_keys(seed, planet.HEIGHT, planet.RELIEF)
@@ -262,32 +270,35 @@ def fields_at(zone: Zone, x: Array, y: Array, seed: int) -> Fields:
         return values
 
     def with_relief(row: Array, column: Array) -> Array:
-        """Add fine relief, and below all fields the places of the nodes."""
+        """Add fine relief."""
         values = zone.refined(coarse, row, column)
         place = zone.refined(zone.unit_vectors, row, column)
         keys = wave_keys(seed, -planet.HEIGHT, planet.FINE_RELIEF)
         values[planet.HEIGHT] += values[12] * octaves(place, planet.FINE_RELIEF, *keys)
-        return np.concatenate([values, place])
+        return values
 
     def fine(row: Array, column: Array) -> Array:
         nodes = around(row, column, (0, 0), (0, -1), (0, 1), (-1, 0), (1, 0))
         both = each_once(with_relief, *nodes)
-        values, place = both[:13, 0], both[13:, 0]
+        values, place = both[:, 0], zone.refined(zone.unit_vectors, row, column)
         for field, waves in planet.FINE_WAVES.items():
             values[field] += octaves(place, waves, *wave_keys(seed, -field, waves))
         west, east, above, below = both[planet.HEIGHT, 1:]
         values[planet.HEIGHT] += 150.0 + 1_500.0 * (values[12] - 0.02)
         rise = (east - west) / (2 * zone.node_m), (above - below) / (2 * zone.node_m)
-        return np.concatenate([values[:12], rise]).astype(np.float32)
+        return np.concatenate([values[:12], rise])
 
-    return Fields(*zone.at(fine, x, y, np.float32))
+    there = zone.at(fine, x, y)
+    smooth = list(rows.COARSE)
+    there[smooth] = zone.at_coarse(coarse, x, y)[smooth]
+    return Fields(*there)
 
 
 def climate_of(f: Fields, lat: Array, day: int) -> Climate:
     """Work out temperatures, moisture, growth and how good the land is."""
     summer = np.float32(np.cos(2 * np.pi * (day - 205) / 365.25))
     swing = np.where(lat > 0, summer, -summer)
-    north = np.abs(lat).astype(np.float32)
+    north = np.abs(lat)
     mean = 28.0 - 0.6 * np.maximum(north - 12.0, 0.0) - 0.0065 * f.height
     now = mean + 0.3 * north * swing + 2.0 * f.slow
     steep = f.east * f.east + f.north * f.north
@@ -302,7 +313,7 @@ def climate_of(f: Fields, lat: Array, day: int) -> Climate:
 
 @dataclass
 class Rules:
-    """What is known of pixels so far; a later rule overrules."""
+    """What is known of pixels so far; a later rule overdistricts."""
 
     kind: Array
     lush: Array
@@ -371,7 +382,7 @@ def nature(f: Fields, c: Climate) -> Rules:
 
 @dataclass(frozen=True)
 class Home:
-    """Where pixels lie in their districts, float64."""
+    """Where pixels lie in their districts, float32."""
 
     district: Array
     """Hash, 32 bits."""
@@ -387,32 +398,39 @@ class Home:
 
 def home_of(lon: Array, lat: Array, warp_e: Array, warp_n: Array, seed: int) -> Home:
     """Find the district of places: rows of equal latitude, their borders wiggled."""
-    degrees, metres_high = rules.DISTRICT_DEGREES, rules.DISTRICT_M
-    along = lat * (1 / degrees) + warp_n * (1 / metres_high)
-    row = np.floor(along)
+    degrees, metres_high = districts.DISTRICT_DEGREES, districts.DISTRICT_M
+    below, y = _parts(lat * (1 / degrees))
+    along = y + warp_n * (1 / metres_high)
+    row = below + np.floor(along)
     parallel = np.cos(np.radians((row + 0.5) * degrees))
     count = np.maximum(1, np.floor(360 * parallel / degrees))
-    metres_wide = metres_high * parallel
-    across = lon * (count / 360.0) + warp_e / metres_wide
-    column = np.floor(across)
-    district = hash_of(column % count, row, key_of(seed, "districts"))
-    du = (lon * (count / 360.0) - column - 0.5) * metres_wide
-    dv = (lat * (1 / degrees) - row - 0.5) * metres_high
+    metres_wide = (metres_high * parallel).astype(np.float32)
+    before, x = _parts(lon * (count / 360.0))
+    across = x + warp_e / metres_wide
+    district = hash_of((before + np.floor(across)) % count, row, key_of(seed, "districts"))
+    du = (x - np.floor(across) - 0.5) * metres_wide
+    dv = (y - np.floor(along) - 0.5) * metres_high
     turn = np.pi * np.arange(16) / 16
-    sine, cosine = np.sin(turn)[district & 15], np.cos(turn)[district & 15]
-    east_west = np.minimum(across - column, column + 1.0 - across)
-    north_south = np.minimum(along - row, row + 1.0 - along)
+    sine, cosine = (f(turn).astype(np.float32)[district & 15] for f in (np.sin, np.cos))
+    # how much of a district's side there is to the border before, and to the one behind
+    left, up = across - np.floor(across), along - np.floor(along)
     return Home(
         district,
         du * cosine + dv * sine,
         dv * cosine - du * sine,
         du * du + dv * dv,
-        np.minimum(east_west, north_south),
+        np.minimum.reduce([left, 1.0 - left, up, 1.0 - up]),
     )
 
 
+def _parts(values: Array) -> tuple[Array, Array]:
+    """Split numbers into what is whole, and what is left, float32."""
+    whole = np.floor(values)
+    return whole, (values - whole).astype(np.float32)
+
+
 def _byte(h: Array, shift: int) -> Array:
-    return ((h >> np.uint32(shift)) & np.uint32(255)).astype(np.float64) * (1 / 255)
+    return ((h >> np.uint32(shift)) & np.uint32(255)).astype(np.float32) * np.float32(1 / 255)
 
 
 Settled = tuple[Array, Array, Array]
@@ -421,9 +439,9 @@ Settled = tuple[Array, Array, Array]
 
 def _towns(h: Home, growing: Array, seed: int) -> Settled:
     """Lots of 32 m; every fourth row of them, and every fifth the other way, has a street."""
-    i, j = np.floor(h.pu * 0.03125).astype(np.int64), np.floor(h.pv * 0.03125).astype(np.int64)
-    street = (h.pu - 128.0 * (i // 4) < 12.0) | (h.pv - 160.0 * (j // 5) < 12.0)
-    house = hash_of(i, j, key_of(seed, "parcels"))
+    street = h.pu - 128.0 * np.floor(h.pu * (1 / 128)) < 12.0
+    street |= h.pv - 160.0 * np.floor(h.pv * (1 / 160)) < 12.0
+    house = hash_of(np.floor(h.pu * (1 / 32)), np.floor(h.pv * (1 / 32)), key_of(seed, "parcels"))
     share, shade = _byte(house, 0), _byte(house, 8) - 0.5
     roof, tree, garden = share < 0.5, share < 0.66, share < 0.85
     cases = [street, roof, tree, garden]
@@ -435,27 +453,28 @@ def _towns(h: Home, growing: Array, seed: int) -> Settled:
 
 def _fields(h: Home, lat: Array, growing: Array, moist: Array, day: int, seed: int) -> Settled:
     """Strips of parcels, each with a crop; hedges between them in some districts."""
-    wide = rules.WIDTHS[(h.district >> np.uint32(4)) & 7]
-    long = rules.LENGTHS[(h.district >> np.uint32(7)) & 7]
-    pu = h.pu * (1.0 / wide)
-    i = np.floor(pu).astype(np.int64)
-    pv = h.pv * (1.0 / long) + (i % 4) * 0.37
-    j = np.floor(pv).astype(np.int64)
+    wide = districts.WIDTHS[(h.district >> np.uint32(4)) & 7]
+    long = districts.LENGTHS[(h.district >> np.uint32(7)) & 7]
+    pu = h.pu / wide
+    i = np.floor(pu)
+    pv = h.pv / long + (i % 4) * 0.37
+    j = np.floor(pv)
     parcel = hash_of(i, j, np.int64(key_of(seed, "parcels")) ^ h.district.astype(np.int64))
     road = h.edge < 0.0014
     hedged = (h.district >> np.uint32(10)) & 3 == 0
     hedge = hedged & (np.minimum((pu - i) * wide, (pv - j) * 400.0) < 9.0)
     crop, shade, late = (_byte(parcel, shift) for shift in (0, 8, 16))
-    today = day - (late - 0.5) * 40.0 - np.where(lat > 0, 0.0, 182.6)
+    today = day - (late - 0.5) * 40.0
+    winter = np.where(lat > 0, np.float32(0.0), np.float32(182.6))
     water = 0.45 + 0.55 * moist
     cases = [road, hedge, crop < 0.34, crop < 0.58, crop < 0.74, crop < 0.9]
     kinds = [Cover.STREET, Cover.BROADLEAF, Cover.WHEAT, Cover.MAIZE, Cover.SOY, Cover.MEADOW]
     greens = [
         0.0,
         growing * (0.5 + 0.5 * moist),
-        water * _peak(today, 145.0, 5.3e-5),
-        water * _peak(today, 215.0, 6.4e-5),
-        water * _peak(today, 225.0, 9.1e-5),
+        water * _peak(today - 145.0 - winter, 5.3e-5),
+        water * _peak(today - 215.0 - winter, 6.4e-5),
+        water * _peak(today - 225.0 - winter, 9.1e-5),
         growing * water,
     ]
     tone = np.where(road | hedge, 0.0, (shade - 0.5) * 0.28)
@@ -463,17 +482,12 @@ def _fields(h: Home, lat: Array, growing: Array, moist: Array, day: int, seed: i
     return np.select(cases, kinds, Cover.FALLOW), lush.astype(np.float32), tone.astype(np.float32)
 
 
-def _peak(day: Array, best: float, width: float) -> Array:
+def _peak(away: Array, width: float) -> Array:
     """Return how green a crop is some days from its best one."""
-    away = day - best
     away = np.where(away > 182.6, away - 365.25, away)
     away = np.where(away < -182.6, away + 365.25, away)
     near = 1.0 - away * away * width
     return np.where(near > 0.0, near * near, 0.0)
-
-
-def _double(*arrays: Array) -> list[Array]:
-    return [a.astype(np.float64) for a in arrays]
 
 
 def settle(
@@ -483,12 +497,11 @@ def settle(
     lon, lat = where
     tone = np.zeros(lon.shape, dtype=np.float32)
     some = np.flatnonzero(r.free & (c.fertile > 0.1))
-    lat, growing, moist, fertile, steep, woods, slow, warp_e, warp_n = _double(
-        *(a[some] for a in (lat, c.growing, c.moist, c.fertile, c.steep)),
-        *(a[some] for a in (f.woods, f.slow, f.warp_e, f.warp_n)),
+    lat, growing, moist, fertile, steep, woods, slow = (
+        a[some] for a in (lat, c.growing, c.moist, c.fertile, c.steep, f.woods, f.slow)
     )
-    h = home_of(lon[some], lat, warp_e, warp_n, seed)
-    lot = ((h.district >> np.uint32(12)) & 255).astype(np.float64)
+    h = home_of(lon[some], lat, f.warp_e[some], f.warp_n[some], seed)
+    lot = ((h.district >> np.uint32(12)) & 255).astype(np.float32)
     radius = np.where(lot < 9, 700.0 + 250.0 * lot, 130.0 + 4.0 * lot)
     reach = radius * (1.0 - 0.5 * woods - 0.25 * slow)
     town = (lot < 70) & (reach > 0.0) & (h.away < reach * reach)
@@ -520,14 +533,19 @@ def ground(zone: Zone, x: Array, y: Array, day: int, seed: int) -> Ground:
     grain = (h >> np.uint32(8)).astype(np.float32) * (2 / 2**24) - 1
     values = vars(slow) | {"woods": slow.woods + (0.3 * slow.texture + 0.07 * grain)}
     f = Fields(**values)
-    c = climate_of(f, lat, day)
+    c = climate_of(f, lat.astype(np.float32), day)
     r = nature(f, c)
     tone = settle(r, f, c, (lon, lat), day, seed)
     table = covers.grain().astype(np.float32)
     rough = 0.6 * f.slow + 0.7 * f.texture
     tone = tone + (table[r.kind, 0] * rough + table[r.kind, 1] * grain)
     green = (255 * np.clip(r.lush, 0, 1)).astype(np.uint8)
-    return Ground(r.kind, green, 1 + tone, f.east, f.north)
+    return Ground(r.kind, green, _parts_of(1 + tone), _parts_of(f.east), _parts_of(f.north))
+
+
+def _parts_of(values: Array) -> Array:
+    """Cut numbers to whole parts, 8192 of them to 1."""
+    return (values * 8192).astype(np.int32).astype(np.float32) / 8192
 
 
 # --- the sky ------------------------------------------------------------------------------------
@@ -550,8 +568,10 @@ def sky_at(zone: Zone, scene: OpticalScene, x: Array, y: Array) -> tuple[Array, 
         mean = (1 - summer) * np.interp(lat, sky._LATITUDES, sky._JANUARY)
         mean = mean + summer * np.interp(lat, sky._LATITUDES, sky._JULY)
         weather = octaves(on_sphere(lon, lat), ((700_000.0, 1.0),), key_of(take, "weather"))
-        cover = 1 / (1 + np.exp(-(np.log(mean / (1 - mean)) + 12.0 * weather)))
-        return 0.29 * np.log(cover / (1 - cover)) / 1.702 + 0.4 * 0.12
+        odds = np.log(mean / (1 - mean)) + 12.0 * weather.astype(np.float64)
+        cover = 1 / (1 + np.exp(-odds))
+        lifted = 0.29 * np.log(cover / (1 - cover)) / 1.702 + 0.4 * 0.12
+        return lifted.astype(np.float32)
 
     def moved(place: Array, metres: float) -> Array:
         """Move unit vectors towards the sun."""
@@ -568,13 +588,16 @@ def sky_at(zone: Zone, scene: OpticalScene, x: Array, y: Array) -> tuple[Array, 
         )
 
     def seen(metres: float) -> Array:
+        def towards(row: Array, column: Array) -> Array:
+            return moved(zone.unit_vectors(row, column), metres)
+
         def coarse(row: Array, column: Array) -> Array:
-            place = moved(zone.unit_vectors(row, column), metres)
+            place = towards(row, column)
             values = level(row, column) + octaves(place, sky.COARSE_WAVES, *keys[:n_coarse])
             return values[np.newaxis]
 
         def fine(row: Array, column: Array) -> Array:
-            place = moved(zone.refined(zone.unit_vectors, row, column), metres)
+            place = zone.refined(towards, row, column)
             values = octaves(place, sky.FINE_WAVES, *keys[n_coarse:])
             return zone.refined(coarse, row, column) + values
 
@@ -633,8 +656,8 @@ class Optical:
         zenith = np.radians(min(self._scene.sun_zenith, 75.0))
         azimuth = np.radians(self._scene.sun_azimuth)
         sx, sy = np.sin(zenith) * np.sin(azimuth), np.sin(zenith) * np.cos(azimuth)
-        sz = np.cos(zenith)
-        e, n = _double(self._ground.east, self._ground.north)
+        sx, sy, sz = (np.float32(s) for s in (sx, sy, np.cos(zenith)))
+        e, n = self._ground.east, self._ground.north
         return (sz - sx * e - sy * n) / (sz * np.sqrt(1.0 + e * e + n * n))
 
     def numbers(self, band: Band) -> Array:
@@ -644,7 +667,7 @@ class Optical:
         v = (dry + seen.green / 255 * (lush - dry)).astype(np.float32)
         gain = seen.tone * (0.3 + 0.7 * np.clip(self._light, 0.1, 2.0))
         haze = optical_tables.HAZE[b] * key_of(scene.datatake, "haze") / 2**32
-        v = v * gain.astype(np.float32) + np.float32(haze)
+        v = v * _parts_of(gain) + np.float32(haze)
         v = v * (1.0 - 0.0025 * self._shadow.astype(np.float32))
         white = np.float32(optical_tables.CLOUD[b])
         v = v + self._cloud.astype(np.float32) * (1 / 255) * (white - v)

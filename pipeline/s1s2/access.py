@@ -1,9 +1,10 @@
-"""What may be opened at all, decided before GDAL sees a name.
+"""What may be opened at all, decided before anything is asked for.
 
 A catalog is not trusted: only hosts and folders that its own description allows. Otherwise an item
 could make us read any file of this machine, or of its network.
 """
 
+import ipaddress
 import os
 import re
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -12,6 +13,8 @@ from s1s2.catalog import SANDBOX, Catalog
 from s1s2.errors import ContractError
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
+_CLIMBING = re.compile(r"(?:^|[/\\])\.{1,2}(?:$|[/\\])|\\")
+"""A dot segment, which a server may resolve; after unquoting, so that `%2e` and `%2f` count."""
 _HOST = re.compile(r"[A-Za-z0-9.-]+(?::\d+)?|\[[0-9A-Fa-f:]+\](?::\d+)?")
 
 
@@ -41,13 +44,47 @@ def admit(href: str, catalog: Catalog) -> str:
     raise ContractError(msg)
 
 
+def may_be_private(href: str, catalog: Catalog) -> bool:
+    """Say whether an admitted href may lead to an address of this machine or of its own network.
+
+    The sandbox's may, and those whose host the catalog names as just that address, or its user by
+    name (`own_hosts`). Any other name that resolves to such an address is an attack, or a mistake.
+
+    Args:
+        href: As `admit` returned it.
+        catalog: Whose hosts decide.
+    """
+    host = urlsplit(href).netloc
+    return (
+        catalog.sandbox or catalog.owns_host(host) or (_is_address(host) and host in catalog.hosts)
+    )
+
+
+def _is_address(host: str) -> bool:
+    """Say whether a host, perhaps with a port, is an IP address, or this machine by its name.
+
+    Examples:
+        >>> [_is_address(h) for h in ("127.0.0.1:8000", "[::1]", "localhost", "a.example")]
+        [True, True, True, False]
+    """
+    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name == "localhost"
+    return True
+
+
 def _admit_remote(href: str, parts: SplitResult, catalog: Catalog) -> str:
     host = parts.hostname or ""
     own = catalog.sandbox and f"{parts.scheme}://{parts.netloc}" == SANDBOX
     secure = parts.scheme == "https" or host in _LOOPBACK or own
-    if secure and _HOST.fullmatch(parts.netloc) and catalog.allows_host(parts.netloc):
+    if secure and _HOST.fullmatch(parts.netloc) and catalog.allows(parts.netloc, parts.path):
+        if _CLIMBING.search(unquote(parts.path)):
+            msg = "its path climbs out of its folder"
+            raise ValueError(msg)
         return href
-    allowed = ", ".join(catalog.hosts) or "none"
+    allowed = ", ".join((*catalog.hosts, *catalog.own_hosts)) or "none"
     msg = (
         f"host {host or '?'} ({parts.scheme}); allowed hosts, over https: {allowed}; name a "
         "host you trust with --allow-host"

@@ -6,13 +6,25 @@ from typing import Any, NoReturn
 
 from s1s2 import __version__
 
-USAGE = 2
-"""Exit code of a wrong command line."""
+OK, DIFFERENT, USAGE, LATER, FEWER, DAMAGED, HELD, FULL, STOPPED, TERMINATED = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    130,
+    143,
+)
+"""Exit codes; the text below says what they mean."""
 
 _EPILOG = """\
-exit codes: 0 done · 2 wrong usage, recipe, catalog or file, or a catalog that does not answer ·
-3 files cannot be read now, run again to go on · 4 fewer chips than wanted, what there is is kept ·
-5 verification failed
+exit codes: 0 done · 1 diff: they differ · 2 wrong usage, recipe, catalog or file · 3 something
+does not answer now, run again to go on · 4 fewer chips than wanted, what there is is kept ·
+5 verification, or a check of doctor, failed · 6 held by another builder · 7 no room on the disk ·
+130 and 143 stopped, run again to go on
 
 first steps:
   s1s2 build -n 100 --catalog sandbox -o corpora/first            # SIMULATED DATA, no network
@@ -47,6 +59,10 @@ def parser() -> argparse.ArgumentParser:
     _add_what(command)
     _add_out(command)
     _add_cluster(command)
+    command.add_argument(
+        "--join", action="store_true", help="help whoever builds this corpus already"
+    )
+    _add_no_report(command)
     command = _command(commands, "sample", "draw land points: points.parquet")
     _add_what(command)
     _add_out(command)
@@ -59,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     _add_stage(command)
     _add_cluster(command)
     _add_part(command)
+    _add_no_report(command)
     command = _command(commands, "plan", "say what a build will cost; asks and writes nothing")
     _add_what(command)
     _add_cluster(command)
@@ -66,20 +83,117 @@ def parser() -> argparse.ArgumentParser:
     command = _command(
         commands, "verify", "prove a finished corpus: every file, checksum and pixel"
     )
-    command.add_argument("corpus", metavar="CORPUS", help="folder of a finished corpus")
-    command = _command(commands, "show", "say what a corpus holds and draw some of its pairs")
-    command.add_argument("corpus", metavar="CORPUS", help="folder of a finished corpus")
-    command.add_argument(
-        "--chips", metavar="K[,K...]", help="which chips to draw (default: 6, evenly spread)"
-    )
-    command.add_argument(
-        "-o", "--out", metavar="PNG", help="where to draw them (default: CORPUS/pairs.png)"
-    )
+    _add_verify(command)
+    _add_looking(commands)
+    _add_learning(commands)
     command = _command(
         commands, "sandbox", "serve the simulated catalog (SIMULATED DATA) until it is interrupted"
     )
     _add_sandbox(command)
     return top
+
+
+def _add_no_report(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--no-report", action="store_true", help="leave report.html to s1s2 show; saves seconds"
+    )
+
+
+def _add_looking(commands: Any) -> None:  # noqa: ANN401  # argparse names no type for it
+    command = _command(commands, "show", "say what a corpus holds, and draw it: report.html")
+    command.add_argument("corpus", metavar="CORPUS", help="folder of a finished corpus")
+    command.add_argument(
+        "--seed",
+        type=_whole,
+        default=0,
+        metavar="S",
+        help="another seed, other pairs in the report",
+    )
+    command.add_argument("--chips", metavar="K[,K...]", help="draw these chips as one PNG instead")
+    command.add_argument(
+        "-o", "--out", metavar="PNG", help="where to draw chips (default: CORPUS/pairs.png)"
+    )
+    command = _command(commands, "status", "say how far a corpus is, also while it is built")
+    command.add_argument("out", metavar="OUT", help="folder of a corpus, begun or finished")
+    command = _command(commands, "doctor", "look for what would stop a build on this machine")
+    command.add_argument(
+        "--catalog",
+        default="planetary-computer",
+        metavar="NAME|PATH",
+        help="whom a build would ask",
+    )
+    command.add_argument(
+        "-o", "--out", default="corpora", metavar="OUT", help="where it would build"
+    )
+    command = _command(commands, "diff", "say what differs between two corpora")
+    command.add_argument("one", metavar="A", help="folder of a finished corpus")
+    command.add_argument("other", metavar="B", help="folder of another one")
+    command = _command(commands, "completion", "print a completion script for a shell")
+    command.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="whose")
+
+
+def _add_learning(commands: Any) -> None:  # noqa: ANN401  # argparse names no type for it
+    command = _command(commands, "train", "pre-train encoders on a corpus, without labels")
+    command.add_argument("corpus", metavar="CORPUS", help="folder of a finished corpus")
+    command.add_argument(
+        "--mode", choices=("s1", "s2", "both", "cross"), help="whose views are compared"
+    )
+    command.add_argument("--architecture", choices=("resnet18", "resnet50"), help="the encoders'")
+    command.add_argument("--epochs", type=_count, metavar="E", help="passes over the train split")
+    command.add_argument(
+        "--batch-size", type=_count, metavar="B", help="chips a step, over all processes"
+    )
+    command.add_argument("--seed", type=_whole, metavar="S", help="of weights, order and views")
+    _add_lesson(command)
+    command.add_argument("-o", "--out", metavar="RUN", required=True, help="folder of the run")
+    command = _command(
+        commands, "evaluate", "judge encoders by what they are worth with few labels"
+    )
+    command.add_argument("runs", metavar="RUN", nargs="+", help="folders of s1s2 train")
+    command.add_argument(
+        "--data",
+        metavar="FOLDER",
+        help="a corpus, BigEarthNet or EuroSAT (default: the corpus of the first RUN)",
+    )
+    command.add_argument("--seeds", type=_count, metavar="K", help="repetitions of every job")
+    command.add_argument(
+        "--percent", metavar="P[,P...]", help="shares of the labels (1,2,5,10,20,50,100)"
+    )
+    _add_lesson(command)
+    command.add_argument(
+        "-o", "--out", metavar="OUT", required=True, help="folder for scores, tables and figure"
+    )
+
+
+def _add_lesson(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--recipe", metavar="NAME|PATH", help="published, paper, small, or a TOML of one's own"
+    )
+    command.add_argument(
+        "--labels", metavar="FILE", help="Parquet: chip, and a column of shares a class"
+    )
+
+
+def _add_verify(command: argparse.ArgumentParser) -> None:
+    command.add_argument("corpus", metavar="CORPUS", help="folder of a finished corpus")
+    command.add_argument(
+        "--repair",
+        action="store_true",
+        help="build again what is damaged, and nothing else; may take the catalog",
+    )
+    command.add_argument(
+        "--deep",
+        action="store_true",
+        help="then cut every chip again from its scenes and compare; takes the catalog",
+    )
+    command.add_argument(
+        "--sample", type=_count, metavar="K", help="the same for K chips, drawn at random"
+    )
+    command.add_argument(
+        "--seed", type=_whole, default=0, metavar="S", help="another seed, another sample"
+    )
+    _add_hosts(command)
+    _add_cluster(command)
 
 
 def _add_sandbox(command: argparse.ArgumentParser) -> None:
@@ -109,6 +223,8 @@ def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:  #
         name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
     )
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    command.add_argument("--json", action="store_true", help="say everything as JSON, a line each")
+    command.add_argument("--quiet", action="store_true", help="say nothing but errors")
     return command
 
 

@@ -42,6 +42,15 @@ class Budget:
             msg = f"budget: in_flight {self.in_flight} and per_second {self.per_second} must be > 0"
             raise CatalogError(msg)
 
+    def shared_by(self, jobs: int) -> "Budget":
+        """Return what each of so many jobs may do at the same time.
+
+        Examples:
+            >>> Budget(in_flight=4, per_second=4.0).shared_by(8)
+            Budget(in_flight=1, per_second=0.5)
+        """
+        return Budget(max(1, self.in_flight // jobs), self.per_second / jobs)
+
 
 @dataclass(frozen=True)
 class Catalog:
@@ -59,7 +68,10 @@ class Catalog:
     """Absolute path of an ItemCollection, a stac-geoparquet file, or a folder of either."""
     signing: Literal["none", "planetary-computer"] = "none"
     hosts: tuple[str, ...] = ()
-    """Host names that pixels may be read from, `*` allowed; everything else is refused."""
+    """Hosts that pixels may be read from, or folders on them (`HOST/FOLDER`), `*` allowed in the
+    host; everything else is refused."""
+    own_hosts: tuple[str, ...] = ()
+    """More of them, which may lie at private addresses: in a network of one's own."""
     folders: tuple[str, ...] = ()
     """Absolute local folders that pixels may be read from."""
     budget: Budget = field(default_factory=Budget)
@@ -115,9 +127,23 @@ class Catalog:
         """Return this catalog's product of one sensor."""
         return self.s1 if sensor is Sensor.S1 else self.s2
 
-    def allows_host(self, host: str) -> bool:
-        """Say whether pixels may be read from a host (name, with `:port` where not the default)."""
-        return any(fnmatch(host.lower(), pattern.lower()) for pattern in self.hosts)
+    def allows(self, host: str, path: str) -> bool:
+        """Say whether pixels may be read from a path of a host.
+
+        Args:
+            host: Name, with `:port` where not the default.
+            path: As in the URL, with its first slash.
+        """
+        for allowed in (*self.hosts, *self.own_hosts):
+            pattern, _, folder = allowed.partition("/")
+            folder = f"/{folder.strip('/')}/" if folder else "/"
+            if fnmatch(host.lower(), pattern.lower()) and path.startswith(folder):
+                return True
+        return False
+
+    def owns_host(self, host: str) -> bool:
+        """Say whether a host is one of the user's own, which may lie at a private address."""
+        return any(host.lower() == own.partition("/")[0].lower() for own in self.own_hosts)
 
 
 def require(catalog: Catalog, sensor: Sensor) -> Product:

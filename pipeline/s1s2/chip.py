@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 from s1s2 import grid, radiometry, store
 from s1s2.bands import OPTICAL, RADAR, S2_10M, S2_20M, Band
 from s1s2.errors import ContractError, ReadError, RecipeError
-from s1s2.reader import Pixels, Reader
+from s1s2.reader import Reader
 from s1s2.scene import Scene
 
 
@@ -99,7 +99,7 @@ def cut(pair: Pair, reader: Reader, spec: grid.GridSpec, rules: ChipRules) -> Ch
 
 def _cut(pair: Pair, reader: Reader, spec: grid.GridSpec, rules: ChipRules) -> Chip | Refused:
     geobox = place(pair, reader, spec)
-    scl = reader.read(pair.s2, Band.SCL, grid.at_gsd(geobox, 20)).data
+    scl = reader.read(pair.s2, {Band.SCL: grid.at_gsd(geobox, 20)})[Band.SCL].data
     ground = radiometry.ground(scl)
     for gate in (
         ("s2_nodata", ground.unseen, 1 - rules.min_s2_valid_fraction),
@@ -108,11 +108,11 @@ def _cut(pair: Pair, reader: Reader, spec: grid.GridSpec, rules: ChipRules) -> C
     ):
         if gate[1] > gate[2]:
             return _too_much(*gate)
-    radar = [reader.read(pair.s1, band, geobox) for band in RADAR]
+    radar = [*reader.read(pair.s1, dict.fromkeys(RADAR, geobox)).values()]
     s1_valid = np.all([p.valid for p in radar], axis=0).mean()
     if s1_valid < rules.min_s1_valid_fraction:
         return _too_much("s1_invalid", 1 - s1_valid, 1 - rules.min_s1_valid_fraction)
-    optical = {b: _optical(pair, reader, geobox, b) for b in OPTICAL}
+    optical = _optical(pair, reader, geobox)
     s2_valid = _valid(optical, scl, spec.size_px).mean()
     if s2_valid < rules.min_s2_valid_fraction:
         return _too_much("s2_nodata", 1 - s2_valid, 1 - rules.min_s2_valid_fraction)
@@ -133,9 +133,10 @@ def _cut(pair: Pair, reader: Reader, spec: grid.GridSpec, rules: ChipRules) -> C
 def place(pair: Pair, reader: Reader, spec: grid.GridSpec) -> GeoBox:
     """Return the chip's grid: around the point, on the 60 m lattice of the scene's own files.
 
-    The file's header decides, not the item: items are known to be stale or wrong.
+    The file's header decides, not the item: items are known to be stale or wrong. SCL's is asked
+    for with it, since it is read next.
     """
-    file = reader.grid(pair.s2, Band.B01)
+    file = reader.grids(pair.s2, (Band.B01, Band.SCL))[Band.B01]
     epsg = grid.epsg_of(file)
     x, y = grid.to_utm(np.array([pair.lon]), np.array([pair.lat]), epsg)
     left, top = grid.snap(x, y, file.affine.c, file.affine.f, spec)
@@ -152,14 +153,15 @@ def _too_much(reason: str, found: float, most: float) -> Refused:
     return Refused(reason, f"{found:.2%} {what}, at most {most:.2%}")
 
 
-def _optical(pair: Pair, reader: Reader, geobox: GeoBox, band: Band) -> NDArray[np.uint16]:
-    """Read one optical band, offset removed; 60 m bands come back repeated onto the 20 m grid."""
-    pixels: Pixels = reader.read(pair.s2, band, grid.at_gsd(geobox, band.gsd_m))
-    dn = radiometry.harmonise(pixels.data, pair.dn_offset)
-    if band.gsd_m == grid.LATTICE_M:
-        half = geobox.shape[0] // 2
-        dn = np.repeat(np.repeat(dn, 3, axis=0), 3, axis=1)[:half, :half]
-    return dn
+def _optical(pair: Pair, reader: Reader, geobox: GeoBox) -> dict[Band, NDArray[np.uint16]]:
+    """Read the optical bands, offset removed; 60 m bands come back repeated onto the 20 m grid."""
+    pixels = reader.read(pair.s2, {b: grid.at_gsd(geobox, b.gsd_m) for b in OPTICAL})
+    bands = {b: radiometry.harmonise(p.data, pair.dn_offset) for b, p in pixels.items()}
+    half = geobox.shape[0] // 2
+    for band, dn in bands.items():
+        if band.gsd_m == grid.LATTICE_M:
+            bands[band] = np.repeat(np.repeat(dn, 3, axis=0), 3, axis=1)[:half, :half]
+    return bands
 
 
 def _valid(

@@ -1,10 +1,19 @@
 """Where shards are filled: in this process, on dask workers here, or on a dask cluster."""
 
-from collections.abc import Callable, Sequence
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from s1s2.errors import CatalogError
+from s1s2.errors import UnreachableError
 from s1s2.fill import ShardReport, ShardTask, fill_shard
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,7 @@ def run_shards(
     """Fill shards wherever the cluster says, and report each as it is done.
 
     Raises:
-        CatalogError: If the scheduler cannot be joined.
+        UnreachableError: If the scheduler cannot be joined, or is lost, or workers keep dying.
     """
     if not cluster.scheduler and min(cluster.workers, len(tasks)) <= 1:
         reports = []
@@ -41,31 +50,64 @@ def run_shards(
 def _on_dask(
     tasks: Sequence[ShardTask], cluster: Cluster, report: Callable[[ShardReport], None]
 ) -> list[ShardReport]:
-    from distributed import Client, LocalCluster, as_completed  # noqa: PLC0415  # 0.7 s
+    from distributed import KilledWorker, as_completed  # noqa: PLC0415  # 0.7 s
 
-    if cluster.scheduler:
-        try:
-            client = Client(cluster.scheduler, timeout=10)  # type: ignore[no-untyped-call]
-        except (OSError, ValueError) as error:
-            msg = f"scheduler {cluster.scheduler} cannot be joined ({type(error).__name__})"
-            raise CatalogError(msg) from error
-        local = None
-    else:
-        local = LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=min(cluster.workers, len(tasks)),
-            threads_per_worker=1,
-            dashboard_address="127.0.0.1:0",  # any free port: others may build beside us
-            host="127.0.0.1",
-        )
-        client = Client(local)  # type: ignore[no-untyped-call]
     reports = []
-    try:
+    with _client(cluster, len(tasks)) as client:
         futures = client.map(fill_shard, list(tasks), pure=False)
-        for future in as_completed(futures):  # type: ignore[no-untyped-call]
-            reports.append(future.result())
-            report(reports[-1])
-    finally:
-        client.close()  # type: ignore[no-untyped-call]
-        if local is not None:
-            local.close()
+        try:
+            for future in as_completed(futures):  # type: ignore[no-untyped-call]
+                reports.append(future.result())
+                report(reports[-1])
+        except CancelledError as error:
+            msg = "the dask scheduler was lost; run the same command again to go on"
+            raise UnreachableError(msg) from error
+        except KilledWorker as error:
+            msg = (
+                f"{error.allowed_failures + 1} dask workers died over one shard, out of memory "
+                "perhaps: give them more, or fewer --threads; run the same command again to go on"
+            )
+            raise UnreachableError(msg) from error
     return sorted(reports, key=lambda r: r.shard)
+
+
+@contextmanager
+def _client(cluster: Cluster, n_tasks: int) -> Iterator["Client"]:
+    """Join a scheduler, or start workers of our own; end them in any case."""
+    from distributed import Client, LocalCluster  # noqa: PLC0415  # 0.7 s
+
+    with ExitStack() as stack:
+        address = cluster.scheduler
+        # we say ourselves, in one line, that a scheduler was lost
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+        if not address:
+            with _deaf_children():
+                local = LocalCluster(  # type: ignore[no-untyped-call]
+                    n_workers=min(cluster.workers, n_tasks),
+                    threads_per_worker=1,
+                    dashboard_address="127.0.0.1:0",  # any free port: others may build beside us
+                    host="127.0.0.1",
+                    silence_logs=logging.ERROR,  # workers that end or are replaced are no news
+                )
+            stack.callback(local.close)
+            address = local.scheduler_address
+        try:
+            client = Client(address, timeout=10)  # type: ignore[no-untyped-call]
+        except (OSError, ValueError) as error:
+            msg = f"scheduler {address} cannot be joined ({type(error).__name__})"
+            raise UnreachableError(msg) from error
+        stack.callback(client.close)
+        yield client
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Let processes that are started now ignore Ctrl-C: it is for us, and we end them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

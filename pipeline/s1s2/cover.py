@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from s1s2 import grid
 from s1s2.bands import Sensor
-from s1s2.scene import Scene
+from s1s2.scene import Scene, edge_sagittas_m
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -43,25 +43,53 @@ class Side:
     """Longitude of the footprint's middle."""
 
     @classmethod
+    def from_columns(  # noqa: PLR0913  # columns, by their names
+        cls,
+        *,
+        id: Texts,  # noqa: A002  # as the field
+        catalog: Texts,
+        recording: Texts,
+        feet: Texts,
+        complete: Bools,
+        cloud: Floats,
+        seconds: Floats,
+        epsg: Ints,
+        bounds: Floats,
+    ) -> "Side":
+        """Take columns in any order; what follows from footprints is worked out."""
+        order = np.lexsort((catalog, id))
+        feet = feet[order]
+        shapely.prepare(feet)
+        return cls(
+            id=id[order],
+            catalog=catalog[order],
+            recording=recording[order],
+            feet=feet,
+            tree=shapely.STRtree(feet),
+            complete=complete[order],
+            cloud=cloud[order],
+            seconds=seconds[order],
+            epsg=epsg[order],
+            bounds=bounds[order],
+            margin_m=edge_sagittas_m(feet),
+            centre=shapely.get_x(shapely.centroid(feet)),
+        )
+
+    @classmethod
     def of(cls, scenes: Sequence[Scene], sensor: Sensor) -> "Side":
         """Take one sensor's scenes out of many."""
-        ours = sorted((s for s in scenes if s.sensor is sensor), key=lambda s: (s.id, s.catalog))
-        feet = _objects([s.footprint for s in ours])
-        shapely.prepare(feet)
+        ours = [s for s in scenes if s.sensor is sensor]
         unknown = (np.nan,) * 4
-        return cls(
+        return cls.from_columns(
             id=_objects([s.id for s in ours]),
             catalog=_objects([s.catalog for s in ours]),
             recording=_objects([s.acquisition for s in ours]),
-            feet=feet,
-            tree=shapely.STRtree(feet),
+            feet=_objects([s.footprint for s in ours]),
             complete=np.array([not s.missing_bands for s in ours], dtype=bool),
             cloud=np.array([s.cloud_fraction for s in ours], dtype=float),
             seconds=np.array([s.sensed_at.timestamp() for s in ours], dtype=float),
             epsg=np.array([s.epsg for s in ours], dtype=np.int64),
             bounds=np.array([s.bounds or unknown for s in ours], dtype=float).reshape(-1, 4),
-            margin_m=np.array([s.margin_m for s in ours], dtype=float),
-            centre=np.array([s.footprint.centroid.x for s in ours], dtype=float),
         )
 
 

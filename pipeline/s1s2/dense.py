@@ -8,6 +8,7 @@ longer those of its own points, and filling any of them again means filling all.
 
 import shutil
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -19,15 +20,15 @@ from s1s2.layout import ArrayPlan, Folder
 from s1s2.receipts import Json
 
 
-def has_gaps(found: Sequence[Json], per_shard: int) -> bool:
+def has_gaps(folder: Folder, per_shard: int) -> bool:
     """Say whether a shard with chips after it is not full."""
-    counts = [len(receipt["rows"]) for receipt in found]
+    counts = [len(receipt["rows"]) for _, receipt in receipts.read_each(folder)]
     return any(count < per_shard and any(counts[k + 1 :]) for k, count in enumerate(counts))
 
 
 def was_dealt(folder: Folder) -> bool:
     """Say whether a corpus' chips were dealt out again."""
-    return any(receipt.get("dealt") for receipt in receipts.read_all(folder).values())
+    return any(receipt.get("dealt") for _, receipt in receipts.read_each(folder))
 
 
 def undo(folder: Folder) -> None:
@@ -46,19 +47,21 @@ def close_gaps(folder: Folder, spec: GridSpec, per_shard: int, notes: Json) -> N
     Raises:
         StoreError: If a shard is damaged.
     """
-    old = list(receipts.read_all(folder).values())
-    if not has_gaps(old, per_shard):
+    if not has_gaps(folder, per_shard):
         return
-    if problems := [line for receipt in old for line in receipts.damage(folder, receipt)]:
-        msg = f"{folder.root}: {problems[0]}; run the same command again to fill that shard again"
-        raise StoreError(msg)
+    total = 0
+    for _, receipt in receipts.read_each(folder):
+        total += len(receipt["rows"])
+        for line in receipts.damage(folder, receipt):
+            msg = f"{folder.root}: {line}; run the same command again to fill that shard again"
+            raise StoreError(msg)
     beside = Folder(folder.root / ".dense")
     shutil.rmtree(beside.root, ignore_errors=True)
     plans = layout.arrays(spec)
-    rows = [row for receipt in old for row in receipt["rows"]]
-    store.create(beside, plans, len(rows), per_shard, notes)
-    for shard, receipt in enumerate(old):
-        part = rows[shard * per_shard : (shard + 1) * per_shard]
+    store.create(beside, plans, total, per_shard, notes)
+    rows = (row for _, receipt in receipts.read_each(folder) for row in receipt["rows"])
+    for shard, receipt in receipts.read_each(folder):
+        part = list(islice(rows, per_shard))
         dealt = _dealt(folder, beside, plans, shard, part, per_shard)
         receipts.write_receipt(beside, shard, receipt | dealt | {"dealt": True})
     shutil.rmtree(folder.receipts)

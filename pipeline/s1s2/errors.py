@@ -53,6 +53,10 @@ class CatalogError(S1S2Error):
     """A catalog cannot be reached, is misdescribed, lacks what is needed, or overreaches."""
 
 
+class UnreachableError(CatalogError):
+    """A catalog or a scheduler does not answer now; the same command goes on another time."""
+
+
 class ReadError(S1S2Error, OSError):
     """One asset could not be read; ends a candidate, never the corpus.
 
@@ -76,3 +80,11 @@ class ContractError(S1S2Error, ValueError):
 
 class StoreError(S1S2Error):
     """The corpus folder cannot be written, read or trusted as it stands."""
+
+
+class HeldError(StoreError):
+    """Another builder holds the corpus, or a shard of it."""
+
+
+class FullError(StoreError):
+    """The disk is full, or a quota reached."""

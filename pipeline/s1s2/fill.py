@@ -9,7 +9,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -18,14 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
-from s1s2 import layout, receipts, store, tables
+from s1s2 import layout, lease, receipts, scene_tables, store, tables
 from s1s2.bands import RADAR, S2_10M, S2_20M
 from s1s2.catalog import Catalog
 from s1s2.chip import Chip, ChipRules, Pair, Refused, cut
+from s1s2.errors import HeldError
 from s1s2.grid import GridSpec
 from s1s2.layout import Folder
+from s1s2.lease import Lease
 from s1s2.radiometry import DB_INVALID, baseline_offset
-from s1s2.reader import RasterioReader, Reader
+from s1s2.reader import CogReader, Reader
 from s1s2.receipts import Json
 from s1s2.scene import Scene
 
@@ -74,6 +76,8 @@ class ShardReport:
     """Chips cut in this run."""
     filled: bool = True
     """False where points are left to try."""
+    held: str = ""
+    """Who fills it at this moment, if that is somebody else."""
 
     @property
     def short(self) -> int:
@@ -86,7 +90,7 @@ def places_of(task: ShardTask) -> list[Place]:
     points = tables.read_points(task.folder.points, task.shard)
     candidates, _ = tables.read_matchups(task.folder.matchups, task.shard)
     ids = {*candidates["s2_id"], *candidates["s1_id"]}
-    scenes = {(s.catalog, s.id): s for s in tables.read_scenes(task.folder.scenes, ids)}
+    scenes = {(s.catalog, s.id): s for s in scene_tables.read_scenes(task.folder.scenes, ids)}
     pairs: dict[int, list[Pair]] = {}
     rows = points.set_index("point")[["lon", "lat", "cell", "split"]].to_dict("index")
     for c in candidates.sort_values(["position", "rank"]).to_dict("records"):
@@ -125,15 +129,25 @@ def fill_shard(task: ShardTask, reader: Reader | None = None) -> ShardReport:
     """Fill one shard and write its receipt; a shard already filled is left alone.
 
     A shard that ran short before is gone on with, from its own verified rows, when it has more
-    points or more slots now.
+    points or more slots now. One that somebody else fills is left to them; the report says so.
 
     Args:
         task: The shard.
-        reader: How pixels are read; by default through rasterio, from the task's catalogs.
+        reader: How pixels are read; by default from the task's catalogs.
     """
+    try:
+        with lease.of_shard(task.folder, task.shard) as held:
+            if reader is not None:
+                return _fill(task, reader, held)
+            with CogReader(task.catalogs) as own:
+                return _fill(task, own, held)
+    except HeldError as error:
+        return replace(report_on(task), held=str(error))
+
+
+def _fill(task: ShardTask, reader: Reader, held: Lease) -> ShardReport:
     # rasterio hides this one while it warps, but not from other threads; our arrays are placed
     warnings.simplefilter("ignore", NotGeoreferencedWarning)
-    reader = reader or RasterioReader(task.catalogs)
     receipt = receipts.read_receipt(task.folder, task.shard)
     if receipt is not None and receipts.damage(task.folder, receipt):
         logger.warning("shard %d is damaged and will be filled again", task.shard)
@@ -158,6 +172,7 @@ def fill_shard(task: ShardTask, reader: Reader | None = None) -> ShardReport:
         if rows
         else {}
     )
+    held.check()
     receipts.write_receipt(
         task.folder,
         task.shard,
@@ -197,23 +212,26 @@ def _in_order(
     if wanted <= 0:
         return
     queue = iter(places)
-    with ThreadPoolExecutor(task.threads) as pool:
-        running: deque[tuple[Place, Future[tuple[Chip | None, list[Json]]]]] = deque()
+    pool = ThreadPoolExecutor(task.threads)
+    running: deque[tuple[Place, Future[tuple[Chip | None, list[Json]]]]] = deque()
 
-        def start(count: int) -> None:
-            for place in islice(queue, max(0, count)):
-                running.append((place, pool.submit(_try_place, place, reader, task)))
+    def start(count: int) -> None:
+        for place in islice(queue, max(0, count)):
+            running.append((place, pool.submit(_try_place, place, reader, task)))
 
+    done = False
+    try:
         start(min(task.threads, wanted))
-        try:
-            while running and wanted > 0:
-                place, future = running.popleft()
-                chip, reasons = future.result()
-                wanted -= chip is not None
-                start(min(task.threads, wanted) - len(running))
-                yield place, chip, reasons
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        while running and wanted > 0:
+            place, future = running.popleft()
+            chip, reasons = future.result()
+            wanted -= chip is not None
+            start(min(task.threads, wanted) - len(running))
+            yield place, chip, reasons
+        done = True
+    finally:
+        # who stops in the middle does not wait for reads that may take a minute to time out
+        pool.shutdown(wait=done, cancel_futures=True)
 
 
 def _try_place(place: Place, reader: Reader, task: ShardTask) -> tuple[Chip | None, list[Json]]:
@@ -245,12 +263,16 @@ def _block(
 ) -> NDArray[Any]:
     """Return all of a shard's values of one array: images old and new, columns from the rows."""
     if not plan.sharded:
-        return np.array([_value(plan.name, row) for row in rows], dtype=plan.dtype).reshape(
-            (len(rows), *plan.tail)
-        )
+        return column(plan, rows)
     fresh = [chip.arrays[plan.name][None] for chip in new]
     parts = [blocks[plan.name], *fresh] if blocks else fresh
     return np.concatenate(parts) if parts else np.empty((0, *plan.tail), dtype=plan.dtype)
+
+
+def column(plan: layout.ArrayPlan, rows: Sequence[Json]) -> NDArray[Any]:
+    """Return a shard's values of an array that is no image, from its rows."""
+    values = [_value(plan.name, row) for row in rows]
+    return np.array(values, dtype=plan.dtype).reshape((len(rows), *plan.tail))
 
 
 def _value(name: str, row: Json) -> Any:  # noqa: ANN401  # whatever the column holds

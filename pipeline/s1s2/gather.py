@@ -8,23 +8,30 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from s1s2 import tables
+from s1s2.answers import Answer, Answers
 from s1s2.bands import Sensor, bands_of
-from s1s2.catalog import Budget, Catalog
+from s1s2.catalog import Catalog
 from s1s2.errors import CatalogError
-from s1s2.items import ItemRefused, deduplicate, scene_from_item
-from s1s2.scene import Scene
+from s1s2.items import scenes_from_items
+from s1s2.scene_tables import count as count_of
+from s1s2.scene_tables import lacking, latest, table_of
 from s1s2.search import Query, SearchSpec, Source, open_source
+from s1s2.transport import Pace
 
 # A query should stay far from a server's time limit and give about a page of items: sixteen places
 # of one neighbourhood for sixteen days, fewer places for longer.
 _SQUARE_DEGREES, _SQUARES_AROUND = 10, 36
 _PLACES_A_QUERY, _SLICE_DAYS = 16, 16
+_ITEMS_AT_ONCE = 1000
+_MOST_UNKEPT, _MOST_UNKEPT_S = 64, 10.0
+"""Answers, and seconds of work, that who is stopped may lose."""
 _OFFSET_WORDS = {
     "baseline": "removed by processing baseline (-1000 from 04.00 on)",
     "applied": "removed by the provider",
@@ -44,14 +51,19 @@ class Part:
         return number % self.count == self.index
 
 
-def check(catalogs: Mapping[Sensor, Catalog]) -> None:
+def check(catalogs: Mapping[Sensor, Catalog], say: Callable[[str], None]) -> None:
     """Make sure that every catalog answers, before anything is written.
 
+    Args:
+        catalogs: Whom to ask.
+        say: Told why it takes long.
+
     Raises:
-        CatalogError: If one cannot be reached or read.
+        UnreachableError: If one cannot be reached now.
+        CatalogError: If one cannot be read.
     """
     for catalog in {c.name: c for c in catalogs.values()}.values():
-        open_source(catalog)
+        open_source(catalog, Pace(catalog.budget, say))
 
 
 def _able(catalogs: Mapping[Sensor, Catalog]) -> dict[Sensor, Catalog]:
@@ -64,13 +76,13 @@ def count(points: pd.DataFrame, spec: SearchSpec, catalogs: Mapping[Sensor, Cata
     return sum(len(queries(points, spec, s, c)) for s, c in _able(catalogs).items())
 
 
-def together(earlier: Sequence[Scene], found: Sequence[Scene]) -> list[Scene]:
+def together(earlier: pa.Table, found: pa.Table) -> pa.Table:
     """Add scenes to those found before, one version of each recording."""
-    return deduplicate({(s.catalog, s.id): s for s in (*earlier, *found)}.values())
+    return latest(pa.concat_tables([earlier, found]))
 
 
 def check_bands(
-    scenes: Sequence[Scene], refused: Mapping[str, int], catalogs: Mapping[Sensor, Catalog]
+    scenes: pa.Table, refused: Mapping[str, int], catalogs: Mapping[Sensor, Catalog]
 ) -> None:
     """Stop where a catalog's description cannot be right.
 
@@ -78,32 +90,30 @@ def check_bands(
         CatalogError: If no scene at all has some band.
     """
     for sensor, catalog in _able(catalogs).items():
-        ours = [s for s in scenes if s.sensor is sensor]
-        lacking = set.intersection(*(set(s.missing_bands) for s in ours)) if ours else set()
-        if not ours and refused.get("no_assets"):
-            lacking = set(bands_of(sensor))
-        if lacking:
-            keys = ", ".join(catalog.product(sensor).assets[b] for b in sorted(lacking))
+        lacks = lacking(scenes, sensor)
+        if not count_of(scenes, sensor) and refused.get("no_assets"):
+            lacks = set(bands_of(sensor))
+        if lacks:
+            keys = ", ".join(catalog.product(sensor).assets[b] for b in sorted(lacks))
             msg = (
                 f"catalog {catalog.name}: none of its {sensor.title} scenes has "
-                f"{', '.join(sorted(lacking))} (asset keys {keys}); correct [{sensor}.assets] in "
+                f"{', '.join(sorted(lacks))} (asset keys {keys}); correct [{sensor}.assets] in "
                 "the catalog's TOML"
             )
             raise CatalogError(msg)
 
 
 def summary(
-    scenes: Sequence[Scene],
+    scenes: pa.Table,
     refused: Mapping[str, int],
     spec: SearchSpec,
     catalogs: Mapping[Sensor, Catalog],
 ) -> str:
     """Say in one line what was found, when, what was refused, and which offset rule holds."""
-    counts = Counter(s.sensor for s in scenes)
     unusable = "".join(f" · refused {k} {v:,}" for k, v in sorted(refused.items()))
     return (
-        f"search  {counts[Sensor.S2]:,} Sentinel-2 · {counts[Sensor.S1]:,} Sentinel-1 scenes, "
-        f"{spec.start} to {spec.end} · S2 offset "
+        f"search  {count_of(scenes, Sensor.S2):,} Sentinel-2 · {count_of(scenes, Sensor.S1):,} "
+        f"Sentinel-1 scenes, {spec.start} to {spec.end} · S2 offset "
         f"{_OFFSET_WORDS[catalogs[Sensor.S2].s2.offset]}{unusable}"
     )
 
@@ -144,11 +154,11 @@ def gather(  # noqa: PLR0913  # what is asked, of whom, where to, and how
     answers: Path,
     part: Part,
     tick: Callable[[int], None],
-) -> tuple[list[Scene], Counter[str]] | None:
+    say: Callable[[str], None],
+) -> tuple[pa.Table, Counter[str]] | None:
     """Ask what has not been asked yet, and add up the answers.
 
-    Every answer is kept in a file of its own as soon as it is complete, so that a run that was
-    stopped asks only for the rest.
+    Answers are kept as they come in, so that a run that was stopped asks only for the rest.
 
     Args:
         points: The points table.
@@ -157,93 +167,98 @@ def gather(  # noqa: PLR0913  # what is asked, of whom, where to, and how
         answers: Folder of the answers.
         part: Which of the queries are this job's.
         tick: Told of every query done.
+        say: Told why the search waits.
 
     Returns:
-        The scenes, one version of each recording, and how many items were refused for which
-        reason; None while answers of other jobs are missing.
+        The scenes, one version of each recording, as `scene_tables` has them, and how many items
+        were refused for which reason; None while answers of other jobs are missing.
+
+    Raises:
+        UnreachableError: If a catalog does not answer now.
+        CatalogError: If it answers what is no answer.
     """
     catalogs = _able(catalogs)
     asked = [(s, q) for s, c in catalogs.items() for q in queries(points, spec, s, c)]
-    files = [answers / f"{_key(q, catalogs[s])}.parquet" for s, q in asked]
+    keys = [_key(q, catalogs[s]) for s, q in asked]
+    kept = Answers(answers)
+    known = kept.known()
+    tick(len(known.intersection(keys)))
     for sensor, catalog in catalogs.items():
         mine = [
-            (query, file)
-            for number, ((s, query), file) in enumerate(zip(asked, files, strict=True))
-            if s is sensor and part.owns(number) and not file.exists()
+            (query, key)
+            for number, ((s, query), key) in enumerate(zip(asked, keys, strict=True))
+            if s is sensor and part.owns(number) and key not in known
         ]
-        _ask(mine, sensor, catalog, tick)
-    if not all(f.exists() for f in files):
-        return None
-    scenes: dict[tuple[str, str], Scene] = {}
-    refused: Counter[str] = Counter()
-    for file in files:
-        # queries overlap: keep each scene once while reading
-        scenes.update({(s.catalog, s.id): s for s in tables.read_scenes(file)})
-        for key, value in tables.notes_of(file).items():
-            if key.startswith("refused:"):
-                refused[key.removeprefix("refused:")] += int(value)
-    return deduplicate(scenes.values()), refused
+        with _Keeping(kept, tick) as keep:
+            _ask(mine, sensor, catalog, Pace(catalog.budget.shared_by(part.count), say), keep)
+    return kept.together(keys)
 
 
 def _key(query: Query, catalog: Catalog) -> str:
     return hashlib.sha256(repr((query, catalog.search_key)).encode()).hexdigest()[:20]
 
 
+class _Keeping:
+    """Keeps answers a few at a time: a file for each takes longer than the search itself."""
+
+    def __init__(self, kept: Answers, tick: Callable[[int], None]) -> None:
+        self._kept, self._tick = kept, tick
+        self._fresh: list[Answer] = []
+        self._since = time.monotonic()
+
+    def __enter__(self) -> Callable[[Answer], None]:
+        return self._add
+
+    def __exit__(self, *_: object) -> None:
+        self._kept.keep(self._fresh)
+
+    def _add(self, answer: Answer) -> None:
+        self._fresh.append(answer)
+        now = time.monotonic()
+        if len(self._fresh) >= _MOST_UNKEPT or now - self._since > _MOST_UNKEPT_S:
+            self._kept.keep(self._fresh)
+            self._fresh, self._since = [], now
+        self._tick(1)
+
+
 def _ask(
-    todo: Sequence[tuple[Query, Path]],
+    todo: Sequence[tuple[Query, str]],
     sensor: Sensor,
     catalog: Catalog,
-    tick: Callable[[int], None],
+    pace: Pace,
+    keep: Callable[[Answer], None],
 ) -> None:
     """Put queries to one catalog within its budget; the first failure stops the rest."""
     if not todo:
         return
-    pace = _Pace(catalog.budget)
     local = threading.local()
-    shared = open_source(catalog) if catalog.items else None
+    shared = open_source(catalog, pace) if catalog.items else None
 
-    def one(query: Query, file: Path) -> None:
+    def one(query: Query, key: str) -> Answer:
         if not hasattr(local, "source"):
             # pystac-client's session is not documented as thread-safe: one client a thread
-            local.source = shared or open_source(catalog)
-        pace.wait()
-        _answer(local.source, query, sensor, catalog, file)
+            local.source = shared or open_source(catalog, pace)
+        return _answer(local.source, query, key, sensor, catalog)
 
-    with ThreadPoolExecutor(min(catalog.budget.in_flight, len(todo))) as pool:
-        futures = [pool.submit(one, query, file) for query, file in todo]
-        try:
-            for future in as_completed(futures):
-                future.result()
-                tick(1)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    pool = ThreadPoolExecutor(min(pace.budget.in_flight, len(todo)))
+    done = False
+    try:
+        # nobody else holds the futures: an answer that is kept leaves memory
+        for future in as_completed([pool.submit(one, query, key) for query, key in todo]):
+            keep(future.result())
+        done = True
+    finally:
+        pace.stop()
+        # who stops in the middle does not wait for answers that may take a minute to time out
+        pool.shutdown(wait=done, cancel_futures=True)
 
 
-def _answer(source: Source, query: Query, sensor: Sensor, catalog: Catalog, file: Path) -> None:
-    scenes: dict[str, Scene] = {}
+def _answer(source: Source, query: Query, key: str, sensor: Sensor, catalog: Catalog) -> Answer:
+    own = {}
     refused: Counter[str] = Counter()
-    for item in source.items(query):
-        try:
-            scene = scene_from_item(item, catalog, sensor)
-        except ItemRefused as refusal:
-            refused[refusal.reason] += 1
-            continue
-        if query.begins <= scene.sensed_at < query.ends:
-            scenes[scene.id] = scene
-    ordered = [scenes[key] for key in sorted(scenes)]
-    tables.write_scenes(file, ordered, {f"refused:{k}": str(v) for k, v in refused.items()})
-
-
-class _Pace:
-    """Lets at most so many requests start a second, over all threads."""
-
-    def __init__(self, budget: Budget) -> None:
-        self._step = 1 / budget.per_second
-        self._next = time.monotonic()
-        self._lock = threading.Lock()
-
-    def wait(self) -> None:
-        with self._lock:
-            start = max(self._next, time.monotonic())
-            self._next = start + self._step
-        time.sleep(max(0.0, start - time.monotonic()))
+    items = source.items(query)
+    while some := list(islice(items, _ITEMS_AT_ONCE)):
+        scenes, reasons = scenes_from_items(some, catalog, sensor)
+        own.update({s.id: s for s in scenes if query.begins <= s.sensed_at < query.ends})
+        refused.update(reasons)
+    return Answer(key, table_of([own[identity] for identity in sorted(own)]), refused)

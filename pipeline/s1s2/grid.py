@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from affine import Affine
-from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from s1s2.errors import ContractError, RecipeError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # odc-geo brings dask along: 12 MB for a server that cuts no chips
     from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
 
 GSD_M = 10
 """Pixel spacing of the finest bands and of the chip grid, in metres."""
@@ -109,13 +109,15 @@ def snap(
     return left, top
 
 
-def chip_geobox(epsg: int, left: float, top: float, spec: GridSpec) -> GeoBox:
+def chip_geobox(epsg: int, left: float, top: float, spec: GridSpec) -> "GeoBox":
     """Return the 10 m grid of a chip from its upper left corner (metres, UTM)."""
+    from odc.geo.geobox import GeoBox  # noqa: PLC0415
+
     transform = Affine(GSD_M, 0, left, 0, -GSD_M, top)
     return GeoBox((spec.size_px, spec.size_px), transform, f"EPSG:{epsg}")
 
 
-def epsg_of(geobox: GeoBox) -> int:
+def epsg_of(geobox: "GeoBox") -> int:
     """Return the EPSG code of a grid.
 
     Raises:
@@ -128,13 +130,15 @@ def epsg_of(geobox: GeoBox) -> int:
     return int(code)
 
 
-def at_gsd(geobox: GeoBox, gsd_m: int) -> GeoBox:
+def at_gsd(geobox: "GeoBox", gsd_m: int) -> "GeoBox":
     """Return a chip's grid at another pixel spacing: same corner, as many pixels as cover it.
 
     Examples:
         >>> at_gsd(chip_geobox(32631, 500_040, 2_002_560, GridSpec()), 60).shape
         Shape2d(x=43, y=43)
     """
+    from odc.geo.geobox import GeoBox  # noqa: PLC0415
+
     height, width = (ceil(n * GSD_M / gsd_m) for n in geobox.shape)
     corner = geobox.affine
     return GeoBox((height, width), Affine(gsd_m, 0, corner.c, 0, -gsd_m, corner.f), geobox.crs)

@@ -131,6 +131,43 @@ def shard_slots(n: int, spec: StoreSpec) -> dict[int, int]:
     return {k: min(per, n - k * per) for k in range(ceil(n / per))}
 
 
+BESIDE = ("README.md", "croissant.json", "report.html", "report", "logs")
+"""What lies in a corpus' folder and is no part of it: nothing reads it, and no hash covers it."""
+
+_RECEIPTS = "receipts"
+
+
+def receipt_name(shard: int) -> str:
+    """Return the name of a shard's receipt, below its corpus.
+
+    Examples:
+        >>> receipt_name(7)
+        'receipts/00007.json'
+    """
+    return f"{_RECEIPTS}/{shard:05d}.json"
+
+
+def shard_of(name: str) -> int | None:
+    """Return whose receipt a file of a corpus is, by its name; None if it is none.
+
+    Examples:
+        >>> shard_of("receipts/00007.json"), shard_of("points.parquet")
+        (7, None)
+    """
+    folder, _, file = name.partition("/")
+    return int(file.removesuffix(".json")) if folder == _RECEIPTS else None
+
+
+def array_of(name: str) -> str:
+    """Return the array that a file of pixels belongs to, by its name below the corpus.
+
+    Examples:
+        >>> array_of("chips.zarr/s1/c/0/0/0/0")
+        's1'
+    """
+    return name.split("/")[1]
+
+
 def bytes_per_chip(spec: GridSpec) -> int:
     """Return the raw size of one chip in bytes; about half of it on disk (see the notes)."""
     pixels = spec.size_px**2
@@ -186,7 +223,7 @@ class Folder:
     @property
     def receipts(self) -> Path:
         """One receipt a shard."""
-        return self.root / "receipts"
+        return self.root / _RECEIPTS
 
     @property
     def corpus(self) -> Path:
@@ -195,4 +232,4 @@ class Folder:
 
     def receipt(self, shard: int) -> Path:
         """Return the receipt of one shard."""
-        return self.receipts / f"{shard:05d}.json"
+        return self.root / receipt_name(shard)

@@ -1,13 +1,18 @@
-"""What the receipts add up to: index, refusals, statistics, `corpus.json`; and verify."""
+"""What the receipts add up to: index, refusals, statistics; and `corpus.json`, which proves it all.
+
+`corpus.json` holds the hash of every file but those of the pixels, whose hashes the receipts hold,
+and the hash of itself.
+"""
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from s1s2 import layout, receipts, store, tables
 from s1s2.bands import OPTICAL, RADAR
@@ -19,6 +24,59 @@ from s1s2.receipts import Json
 from s1s2.sample import SPLITS
 from s1s2.schemas import REFUSALS
 
+SELF = "sha256"
+"""Key of `corpus.json` that holds the hash of all the rest of it."""
+_OWN = {
+    *("format_version", "corpus_id", "wanted", "chip_size_px", "chips_per_shard", "recipe"),
+    *("refused", "files", "chips", "splits", "statistics", SELF),
+}
+"""Keys of `corpus.json` that `finish` knows by itself."""
+
+
+class Tally:
+    """What receipts add up to, taken one at a time in order of shards.
+
+    Sums are whole numbers, so the order of shards does not matter to the statistics.
+    """
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._splits: Counter[str] = Counter()
+        # Python integers: sums of squares of a large corpus pass 64 bits
+        self._sums: dict[str, list[int]] = {str(b): [0, 0, 0] for b in (*OPTICAL, *RADAR)}
+        self.end = 0
+        """One more than the last chip's number."""
+
+    def add(self, shard: int, content: bytes, receipt: Json) -> None:
+        """Count in one shard's receipt: its number, its bytes, its content."""
+        self._digest.update(f"{shard}\n".encode())
+        self._digest.update(content)
+        self._splits.update(row["split"] for row in receipt["rows"])
+        self.end = max(self.end, *(row["chip"] + 1 for row in receipt["rows"]), 0)
+        for band, values in receipt["sums"].get("train", {}).items():
+            self._sums[band] = [a + b for a, b in zip(self._sums[band], values, strict=True)]
+
+    @property
+    def corpus_id(self) -> str:
+        """The identity of a corpus: the hash of its receipts, whoever built it, when and where."""
+        return self._digest.copy().hexdigest()
+
+    def counted(self) -> Json:
+        """Return what `corpus.json` says that follows from the receipts."""
+        return {
+            "chips": self._splits.total(),
+            "splits": {name: self._splits.get(name, 0) for name in SPLITS},
+            "statistics": {band: _moments(*values) for band, values in self._sums.items()},
+        }
+
+
+def _moments(count: int, first: int, second: int) -> Json | None:
+    """Return mean and standard deviation of the train split in stored numbers; None without any."""
+    if not count:
+        return None
+    variance = (count * second - first * first) / count**2
+    return {"count": count, "mean": first / count, "std": float(np.sqrt(variance))}
+
 
 def finish(folder: Folder, spec: GridSpec, wanted: int, about: Mapping[str, Any]) -> Json:
     """Write the index, the refusals and, last of all, `corpus.json`.
@@ -27,109 +85,100 @@ def finish(folder: Folder, spec: GridSpec, wanted: int, about: Mapping[str, Any]
         folder: The corpus; every shard that will exist has its receipt.
         spec: The size of a chip.
         wanted: How many chips were asked for.
-        about: What the corpus should say of itself (name, catalogs, recipe).
+        about: What the corpus should say of itself (name, catalogs, recipe), and `last`: that no
+            further points will be drawn.
 
     Returns:
         The content of `corpus.json`.
     """
     receipts.sweep(folder)
-    found = receipts.read_all(folder)
-    rows = [row for receipt in found.values() for row in receipt["rows"]]
-    identity = receipts.corpus_id(found)
-    notes = {"s1s2:corpus_id": identity}
-    tables.write_chips(folder.chips, tables.chips_table(rows), notes)
-    refusals = refusals_of(folder, found)
+    tally, rejected = Tally(), []
+    for shard, content, receipt in receipts.read_proven(folder):
+        tally.add(shard, content, receipt)
+        rejected.append(_rejected(receipt))
+    notes = {"s1s2:corpus_id": tally.corpus_id}
+    tables.write_chips(folder.chips, _index(folder), notes)
+    refusals = _refusals(folder, rejected)
     tables.write_refusals(folder.refusals, refusals, notes)
-    if rows:
-        store.trim(folder, layout.arrays(spec), max(row["chip"] for row in rows) + 1)
-        store.consolidate(folder)
+    per_shard = _planned(folder)[1].chips_per_shard
+    if tally.end:
+        told = {key: value for key, value in about.items() if key != "last"}
+        store.seal(folder, layout.arrays(spec), tally.end, per_shard, told)
     document = {
         "format_version": FORMAT_VERSION,
-        "corpus_id": identity,
+        "corpus_id": tally.corpus_id,
         "wanted": wanted,
         "chip_size_px": spec.size_px,
-        "refused": dict(sorted(Counter(refusals["reason"]).items())),
-        "files": {path.relative_to(folder.root).as_posix(): _hash(path) for path in _kept(folder)},
-        **_counted(found),
+        "chips_per_shard": per_shard,
+        "recipe": folder.recipe.read_text(),
+        "refused": dict(sorted(Counter(refusals["reason"].to_pylist()).items())),
+        "files": {
+            path.relative_to(folder.root).as_posix(): receipts.sha256_of(path)
+            for path in _kept(folder)
+        },
+        **tally.counted(),
         **about,
     }
+    document[SELF] = receipts.sha256(receipts.to_json(document))
     write_bytes(folder.corpus, receipts.to_json(document))
     return document
 
 
-def _counted(found: Mapping[int, Json]) -> Json:
-    """Return what `corpus.json` says that follows from the receipts."""
-    splits = Counter(row["split"] for receipt in found.values() for row in receipt["rows"])
-    return {
-        "chips": splits.total(),
-        "splits": {name: splits.get(name, 0) for name in SPLITS},
-        "statistics": statistics(found),
-    }
+def said(document: Json) -> Json:
+    """Return what a corpus says of itself that `finish` was told: its argument `about`."""
+    return {key: value for key, value in document.items() if key not in _OWN}
 
 
 def _kept(folder: Folder) -> list[Path]:
-    """Return every file of a corpus that no receipt speaks of: tables, recipe, Zarr's metadata."""
+    """Return every file of a corpus that no receipt speaks of, and the receipts."""
     tables_ = [folder.recipe, folder.points, folder.scenes, folder.matchups]
-    return [*tables_, folder.chips, folder.refusals, *sorted(folder.zarr.rglob("zarr.json"))]
+    proofs = [folder.receipt(shard) for shard in receipts.numbers(folder)]
+    described = sorted(folder.zarr.rglob("zarr.json"))
+    return [*tables_, folder.chips, folder.refusals, *described, *proofs]
 
 
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _index(folder: Folder) -> Iterator[pa.Table]:
+    for _, receipt in receipts.read_each(folder):
+        if receipt["rows"]:
+            yield tables.chips_table(receipt["rows"])
 
 
-def refusals_of(folder: Folder, found: Mapping[int, Json]) -> pd.DataFrame:
-    """Return why points have no pair, and why pairs made no chip, in the columns of `REFUSALS`."""
+def _rejected(receipt: Json) -> pa.Table:
+    """Return why pairs of one shard made no chip."""
+    rows = [refused | {"stage": "chip"} for refused in receipt["refused"]]
+    return pa.Table.from_pylist(rows, schema=REFUSALS)
+
+
+def _refusals(folder: Folder, rejected: list[pa.Table]) -> pa.Table:
+    """Return why points have no pair, and why pairs made no chip, by point."""
     _, unmatched = tables.read_matchups(folder.matchups)
     first = unmatched[["point", "reason", "detail"]].assign(stage="match", s2_id=None, s1_id=None)
-    rejected = [r | {"stage": "chip"} for receipt in found.values() for r in receipt["refused"]]
-    second = pd.DataFrame(rejected, columns=REFUSALS.names)
-    table = pd.concat([t for t in (first, second) if len(t)] or [second])
-    return table.sort_values(["point", "stage"], kind="stable")[list(REFUSALS.names)]
+    return pa.concat_tables([_arrow(first), *rejected]).sort_by(
+        [("point", "ascending"), ("stage", "ascending")]
+    )
 
 
-def statistics(found: Mapping[int, Json]) -> Json:
-    """Return mean and standard deviation of every band over the train split, in stored numbers.
-
-    From whole-number sums, so the order of shards does not matter; None where no chip is in train.
-    """
-    total: dict[str, np.ndarray[Any, Any]] = {}
-    for receipt in found.values():
-        for band, values in receipt["sums"].get("train", {}).items():
-            # Python integers: sums of squares of a large corpus pass 64 bits
-            total[band] = total.get(band, np.zeros(3, object)) + np.array(values, dtype=object)
-    result: Json = {}
-    for band in (*OPTICAL, *RADAR):
-        count, first, second = total.get(str(band), (0, 0, 0))
-        if not count:
-            result[str(band)] = None
-            continue
-        variance = (count * second - first * first) / count**2
-        result[str(band)] = {
-            "count": int(count),
-            "mean": first / count,
-            "std": float(np.sqrt(variance)),
-        }
-    return result
+def _arrow(refusals: pd.DataFrame) -> pa.Table:
+    table = pa.Table.from_pandas(refusals, schema=REFUSALS, preserve_index=False)
+    return table.replace_schema_metadata(None)
 
 
 def open_corpus(folder: Folder) -> Json:
-    """Return `corpus.json`.
+    """Return `corpus.json`, proven by its own hash.
 
     Raises:
-        StoreError: If the folder holds no corpus, an unfinished one, or one of another version.
+        StoreError: If the folder holds no corpus, an unfinished one, one of another version, or
+            `corpus.json` is damaged.
     """
-    if not folder.corpus.exists():
-        if not folder.recipe.exists():
-            msg = f"{folder.root}: holds no corpus; build one with s1s2 build -o {folder.root}"
-            raise StoreError(msg)
-        done = len(list(folder.receipts.glob("[0-9]*.json")))
-        total = len(layout.shard_slots(*_planned(folder)))
+    require_finished(folder)
+    try:
+        document = _proven(folder.corpus.read_bytes())
+    except (OSError, ValueError) as error:
         msg = (
-            f"{folder.root}: unfinished ({done} of {total} shards); run the same s1s2 build again "
-            "to go on"
+            f"{folder.corpus}: damaged ({error}); s1s2 verify {folder.root} --repair writes it "
+            "again from the receipts"
         )
-        raise StoreError(msg)
-    document = receipts.read_json(folder.corpus)
+        raise StoreError(msg) from error
     if document.get("format_version") != FORMAT_VERSION:
         msg = (
             f"{folder.root}: format version {document.get('format_version')}, this s1s2 reads "
@@ -139,63 +188,39 @@ def open_corpus(folder: Folder) -> Json:
     return document
 
 
+def _proven(content: bytes) -> Json:
+    document = receipts.parse(content)
+    if receipts.to_json(document) != content:
+        msg = "its bytes are not as s1s2 writes them"
+        raise ValueError(msg)
+    rest = {key: value for key, value in document.items() if key != SELF}
+    if document.get(SELF) != receipts.sha256(receipts.to_json(rest)):
+        msg = "its content differs from its own hash"
+        raise ValueError(msg)
+    return document
+
+
+def require_finished(folder: Folder) -> None:
+    """Make sure that a folder holds a finished corpus, damaged or not.
+
+    Raises:
+        StoreError: If it holds none, or an unfinished one.
+    """
+    if folder.corpus.exists():
+        return
+    if not folder.recipe.exists():
+        msg = f"{folder.root}: holds no corpus; build one with s1s2 build -o {folder.root}"
+        raise StoreError(msg)
+    done = len(receipts.numbers(folder))
+    total = len(layout.shard_slots(*_planned(folder)))
+    msg = (
+        f"{folder.root}: unfinished ({done} of {total} shards); run the same s1s2 build again "
+        "to go on"
+    )
+    raise StoreError(msg)
+
+
 def _planned(folder: Folder) -> tuple[int, StoreSpec]:
     notes = tables.notes_of(folder.points)
     per_shard = int(notes.get("s1s2:chips_per_shard", StoreSpec().chips_per_shard))
     return int(notes.get("s1s2:n", 0)), StoreSpec(per_shard)
-
-
-def verify(folder: Folder) -> list[str]:
-    """Prove a corpus: every file against its receipt, every chunk's checksum, the index, the id.
-
-    Returns:
-        One line for each problem; empty if all is well.
-    """
-    document = open_corpus(folder)
-    spec = GridSpec(int(document["chip_size_px"]))
-    found = receipts.read_all(folder)
-    problems = [
-        f"shard {k}: {line}" for k, r in found.items() for line in receipts.damage(folder, r)
-    ]
-    if receipts.corpus_id(found) != document["corpus_id"]:
-        problems.append("receipts: they are not those the corpus was finished with")
-    problems += [
-        f"corpus.json: {key} is not what the receipts add up to"
-        for key, value in _counted(found).items()
-        if document[key] != value
-    ]
-    for name, wanted in document["files"].items():
-        path = folder.root / name
-        if not path.is_file():
-            problems.append(f"{name}: missing")
-        elif _hash(path) != wanted:
-            problems.append(f"{name}: content differs from when the corpus was finished")
-    expected = {name for r in found.values() for name in r["objects"]}
-    there = {
-        p.relative_to(folder.root).as_posix()
-        for p in folder.zarr.rglob("*")
-        if p.is_file() and p.name != "zarr.json"
-    }
-    problems += [f"{name}: no receipt knows it" for name in sorted(there - expected)]
-    return problems + _verify_pixels(folder, spec, found)
-
-
-def _verify_pixels(folder: Folder, spec: GridSpec, found: Mapping[int, Json]) -> list[str]:
-    """Decode every chip and hold its pixels against the digest in its row."""
-    plans = [p for p in layout.arrays(spec) if p.sharded]
-    problems = []
-    for shard, receipt in found.items():
-        rows = receipt["rows"]
-        if not rows:
-            continue
-        try:
-            blocks = store.read_rows(folder, plans, rows[0]["chip"], len(rows))
-        except StoreError as error:
-            problems.append(f"shard {shard}: {error}")
-            continue
-        problems += [
-            f"chip {row['chip']}: its pixels differ from their digest"
-            for i, row in enumerate(rows)
-            if store.digest({name: block[i] for name, block in blocks.items()}) != row["sha256"]
-        ]
-    return problems

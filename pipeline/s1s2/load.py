@@ -1,45 +1,41 @@
 """A finished corpus in a training loop: its index, its chips, batches of tensors. Torch's door.
 
-Torch is imported when a dataset is made, not before: looking at a corpus does not need it.
+Torch is imported when batches are asked for, not before: looking at a corpus does not need it.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from s1s2 import layout, ledger, store, tables
-from s1s2.bands import OPTICAL, RADAR, S2_10M, S2_20M, Band
+from s1s2.bands import OPTICAL, RADAR
 from s1s2.errors import ContractError, StoreError
-from s1s2.radiometry import DB_PER_COUNT, DN_PER_REFLECTANCE, to_decibels, to_reflectance
+from s1s2.loader.batches import Feed
+from s1s2.loader.choose import Filter, kept, near_pairs
+from s1s2.loader.dataset import ChipDataset
+from s1s2.loader.finish import Plan, Values, View, finish, plan
+from s1s2.loader.hosts import Source
+from s1s2.loader.order import Items, Orders, Shuffle
+from s1s2.loader.ranks import Ranks, cut
+from s1s2.loader.sampler import BatchSampler
+from s1s2.loader.shards import described
+from s1s2.proof import ProvenPixels, proven
 from s1s2.sample import SPLITS
 
 if TYPE_CHECKING:
     import geopandas
     import torch
     import xarray
-    import zarr
-    from torch.utils.data import DataLoader
 
-Floats = NDArray[np.float32]
+    from s1s2.loader.loader import Loader
+
+__all__ = ["ChipDataset", "Corpus", "Feed", "Ranks", "Stored", "View"]
+
+Numbers = NDArray[np.int64]
 Stored = dict[str, NDArray[Any]]
-Values = Literal["physical", "normalised", "raw"]
-"""What a batch holds: reflectance and dB; zero mean and unit deviation; or the stored numbers."""
-
-IMAGES = ("s2_10m", "s2_20m", "s1", "scl")
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """What normalising subtracts and divides by, shape (band, 1, 1), in reflectance and dB."""
-
-    s2_mean: Floats
-    s2_std: Floats
-    s1_mean: Floats
-    s1_std: Floats
 
 
 class Corpus:
@@ -54,13 +50,13 @@ class Corpus:
         """Open a corpus.
 
         Raises:
-            StoreError: If the folder holds none, or an unfinished one.
+            StoreError: If the folder holds none, or an unfinished one, or `corpus.json` is damaged.
         """
         self.folder = layout.Folder(Path(path))
         self.about = ledger.open_corpus(self.folder)
         self.size_px = int(self.about["chip_size_px"])
         self._index: geopandas.GeoDataFrame | None = None
-        self._arrays = _Arrays(self.folder)
+        self._arrays = ProvenPixels(self.folder, self.about)
 
     def __len__(self) -> int:
         """Return how many chips there are."""
@@ -75,39 +71,73 @@ class Corpus:
 
     @property
     def index(self) -> "geopandas.GeoDataFrame":
-        """One row a chip: scenes, times, lag, split, fractions, outline (EPSG:4326)."""
+        """One row a chip: scenes, times, lag, split, fractions, outline (EPSG:4326).
+
+        Raises:
+            StoreError: If it is not the one that the corpus was finished with.
+        """
         if self._index is None:
+            proven(self.folder, self.about, self.folder.chips.name)
             self._index = tables.read_chips(self.folder.chips)
         return self._index
 
-    def chips(self, split: str | None = None) -> NDArray[np.int64]:
-        """Return the numbers of a split's chips, or of all for None.
+    def chips(self, split: str | None = None, **conditions: Any) -> Numbers:  # noqa: ANN401
+        """Return the numbers of some chips, in order.
+
+        Args:
+            split: `train`, `val`, `test`, or None for all.
+            conditions: As in `Filter`: `where="cloud_fraction < 0.1"`, `bbox=(w, s, e, n)`,
+                `season="summer"`, `fraction=0.1`, `fraction_seed=0`.
 
         Raises:
-            ContractError: If there is no such split, or it is empty.
+            ContractError: If there is no such split, a condition cannot be, or no chip is left.
         """
         index = self.index
-        numbers: NDArray[np.int64] = index["chip"].to_numpy(np.int64)
-        if split is None:
-            return numbers
-        if split not in SPLITS:
-            msg = f"split {split!r}: expected one of {', '.join(SPLITS)}, or None for all"
+        if split is not None:
+            if split not in SPLITS:
+                msg = f"split {split!r}: expected one of {', '.join(SPLITS)}, or None for all"
+                raise ContractError(msg)
+            index = index[index["split"] == split]
+            if not len(index):
+                counts = ", ".join(f"{k} {self.about['splits'][k]}" for k in SPLITS)
+                msg = (
+                    f"{self.folder.root}: split {split!r} has no chips ({counts}); name another "
+                    "split, or None for all"
+                )
+                raise ContractError(msg)
+        wanted = Filter(**conditions)
+        found: Numbers = kept(index, wanted)["chip"].to_numpy(np.int64)
+        if not len(found):
+            msg = f"{self.folder.root}: none of {len(index)} chips is as asked for: {wanted}"
             raise ContractError(msg)
-        chosen: NDArray[np.int64] = numbers[np.asarray(index["split"] == split)]
-        if not len(chosen):
-            counts = ", ".join(f"{k} {self.about['splits'][k]}" for k in SPLITS)
-            msg = (
-                f"{self.folder.root}: split {split!r} has no chips ({counts}); name another split, "
-                "or None for all"
-            )
-            raise ContractError(msg)
-        return chosen
+        return found
+
+    def pairs(
+        self, within_km: float, *, apart_days: float = 0.0, chips: ArrayLike | None = None
+    ) -> Numbers:
+        """Return pairs of chips near each other, shape (pairs, 2), for `loader(chips=...)`.
+
+        `pairs(40)` are neighbours, `pairs(0.1, apart_days=30)` places seen at two dates. For a pair
+        of both sensors no partner is needed: a chip is one.
+
+        Args:
+            within_km: How far their centres may lie apart.
+            apart_days: How far apart Sentinel-2 must have seen them.
+            chips: Among which chips; None for all. Name a split's: pairs may cross splits.
+
+        Raises:
+            ContractError: If there are none.
+        """
+        among = self.index
+        if chips is not None:
+            among = among[among["chip"].isin(np.asarray(chips))]
+        return near_pairs(among, within_km, apart_days=apart_days)
 
     def read(self, chip: int) -> Stored:
         """Return one chip as it is stored, at native resolution: `s2_10m s2_20m s1 scl`.
 
         Raises:
-            StoreError: If there is no such chip, or it is damaged.
+            StoreError: If there is no such chip, or it or the proof of it is missing or damaged.
         """
         if chip not in self.index["chip"].to_numpy():
             msg = f"{self.folder.root}: no chip {chip}; the index names those there are"
@@ -127,7 +157,9 @@ class Corpus:
         import xarray  # noqa: PLC0415  # a second to import
         from affine import Affine  # noqa: PLC0415
 
-        s2, s1 = assemble(self.read(chip), "physical")
+        wanted = self._plan(View())
+        s2, s1 = (np.empty(output.shape, output.dtype) for output in wanted.outputs)
+        finish(wanted, self.read(chip), {"s2": s2, "s1": s1})
         row = self.index.set_index("chip").loc[chip]
         a, _, c, _, e, f = row["transform"]
         steps = np.arange(self.size_px) + 0.5
@@ -149,150 +181,154 @@ class Corpus:
         placed: xarray.Dataset = data.rio.write_transform(Affine(*row["transform"]))
         return placed
 
-    def dataset(self, split: str | None = None, values: Values = "physical") -> "ChipDataset":
-        """Return a map-style torch dataset; an item is a dict of `s2`, `s1`, `chip`.
+    def dataset(
+        self,
+        split: str | None = None,
+        values: Values | None = None,
+        *,
+        chips: ArrayLike | None = None,
+        view: View | None = None,
+    ) -> ChipDataset:
+        """Return a map-style torch dataset, for torch's own DataLoader; `loader` is faster.
 
-        `s2` is (12, size, size) in the order B01..B12 with 20 and 60 m pixels repeated to 10 m,
-        `s1` is (2, size, size): VV, VH.
+        An item is a dict: `s2` is (12, size, size) in the order B01..B12 with 20 and 60 m pixels
+        repeated to 10 m, `s1` is (2, size, size): VV, VH; `chip` is its number.
 
         Args:
             split: `train`, `val`, `test`, or None for all.
             values: `physical`: float32 reflectance and gamma nought in dB, invalid pixels NaN.
                 `normalised`: float32, the same less the mean and over the deviation of the train
                 split; invalid pixels 0, the mean. `raw`: as stored, uint16 and int16.
+            chips: These, rather than those of a split.
+            view: All else that an item may be; see `View`.
 
         Raises:
             ContractError: If the split has no chips, or there are no statistics to normalise by.
         """
-        if values not in get_args(Values):
-            msg = f"values {values!r}: expected one of {', '.join(get_args(Values))}"
-            raise ContractError(msg)
-        scaling = self._scaling() if values == "normalised" else None
-        return ChipDataset(_Arrays(self.folder), self.chips(split), values, scaling)
+        view = _viewed(view, values)
+        return ChipDataset(self._source(), self._items(split, chips)[:, 0], self._plan(view))
 
-    def loader(  # noqa: PLR0913  # what every loader takes
+    def loader(  # noqa: PLR0913  # what every loader takes; the rest is in View, Feed and Ranks
         self,
         batch_size: int = 32,
         *,
-        shuffle: bool = False,
+        shuffle: bool | Shuffle = False,
         split: str | None = None,
-        values: Values = "physical",
+        values: Values | None = None,
         seed: int = 0,
-        num_workers: int = 0,
         drop_last: bool = False,
-    ) -> "DataLoader[Any]":
-        """Return a torch loader of batches: `s2` (B, 12, y, x), `s1` (B, 2, y, x), `chip` (B,).
+        chips: ArrayLike | None = None,
+        weights: str | ArrayLike | None = None,
+        view: View | None = None,
+        ranks: Ranks | None = None,
+        feed: Feed | None = None,
+        device: "str | torch.device | None" = None,
+    ) -> "Loader":
+        """Return a loader of batches: `s2` (B, 12, y, x), `s1` (B, 2, y, x), `chip` (B,).
+
+        Every `iter` is another epoch. `state_dict` and `load_state_dict` go on in mid-epoch with
+        exactly the chips that were left, also with other ranks or batch sizes. A batch may be held
+        as long as one likes.
 
         Args:
-            batch_size: Chips in a batch.
-            shuffle: Another order in every epoch, the same orders for the same seed.
+            batch_size: Chips in a batch of one rank.
+            shuffle: Another order in every epoch, the same orders for the same seed: True or
+                `full`, `block` (some shards at a time, for slow storage), `spread` (chips of one
+                cell far apart).
             split: `train`, `val`, `test`, or None for all.
             values: As in `dataset`.
             seed: Of the shuffling.
-            num_workers: Reading processes; 0 reads in this one.
             drop_last: Leave out a last batch that is not full.
-        """
-        import torch  # noqa: PLC0415  # a second to import
-        from torch.utils.data import DataLoader  # noqa: PLC0415
+            chips: These, rather than those of a split; of pairs, shape (pairs, 2), tensors are
+                (2, B, ...): `one, other = batch["s1"]`.
+            weights: A column of the index, or one number a chip: how often it is drawn.
+            view: Bands, units, size and type of what a batch holds.
+            ranks: Who shares the chips out; by default torch.distributed, where it was begun.
+            feed: How batches are read.
+            device: Where to finish them: integers travel, floats are made there.
 
-        return DataLoader(
-            self.dataset(split, values),  # type: ignore[arg-type]  # map-style by its methods
-            batch_size=batch_size,
-            shuffle=shuffle,
-            num_workers=num_workers,
-            drop_last=drop_last,
-            generator=torch.Generator().manual_seed(seed),
+        Raises:
+            ContractError: If the split has no chips, there are no statistics to normalise by, or
+                any of the arguments cannot be.
+        """
+        from s1s2.loader.loader import Choice, Loader  # noqa: PLC0415  # imports torch
+
+        items = self._items(split, chips)
+        return Loader(
+            self._source(),
+            self._plan(_viewed(view, values)),
+            Choice(items, self._order_facts(items, weights), _orders(shuffle, seed)),
+            cut(batch_size, ranks, drop_last=drop_last),
+            feed or Feed(),
+            device,
         )
 
-    def _scaling(self) -> Scaling:
-        statistics = self.about["statistics"]
-        if not all(statistics.get(str(band)) for band in (*OPTICAL, *RADAR)):
-            msg = (
-                f"{self.folder.root}: no chip is in the train split, so there are no statistics to "
-                "normalise by; use values='physical'"
-            )
-            raise ContractError(msg)
-
-        def of(bands: Sequence[Band], unit: float) -> tuple[Floats, Floats]:
-            both = [[statistics[str(b)][key] * unit for b in bands] for key in ("mean", "std")]
-            mean, std = np.array(both, dtype=np.float32)[:, :, None, None]
-            return mean, np.maximum(std, np.float32(unit))
-
-        return Scaling(*of(OPTICAL, 1 / DN_PER_REFLECTANCE), *of(RADAR, DB_PER_COUNT))
-
-
-class ChipDataset:
-    """A map-style torch dataset over some chips of a corpus; `Corpus.dataset` makes it."""
-
-    def __init__(
+    def batch_sampler(  # noqa: PLR0913  # as many as `loader` has of them
         self,
-        arrays: "_Arrays",
-        chips: NDArray[np.int64],
-        values: Values,
-        scaling: Scaling | None,
-    ) -> None:
-        self._arrays, self._chips, self._values, self._scaling = arrays, chips, values, scaling
+        dataset: ChipDataset,
+        batch_size: int = 32,
+        *,
+        shuffle: bool | Shuffle = False,
+        seed: int = 0,
+        drop_last: bool = False,
+        ranks: Ranks | None = None,
+    ) -> BatchSampler:
+        """Return the orders of `loader` for `DataLoader(dataset, batch_sampler=...)`.
 
-    def __len__(self) -> int:
-        """Return how many chips there are."""
-        return len(self._chips)
+        torchdata's StatefulDataLoader saves and restores its place.
+        """
+        facts = self._order_facts(dataset.chips[:, None], None)
+        return BatchSampler(
+            facts, _orders(shuffle, seed), cut(batch_size, ranks, drop_last=drop_last)
+        )
 
-    def __getitem__(self, index: int) -> "dict[str, torch.Tensor | int]":
-        """Return one chip: `s2`, `s1` as tensors, `chip` its number."""
-        import torch  # noqa: PLC0415  # a second to import
+    def _items(self, split: str | None, chips: ArrayLike | None) -> Numbers:
+        """Return the chips asked for, shape (items, chips of an item)."""
+        found = self.chips(split) if chips is None else np.asarray(chips, dtype=np.int64)
+        unknown = np.setdiff1d(found, self.index["chip"].to_numpy(np.int64))
+        if not found.size or found.ndim > 2 or len(unknown):  # noqa: PLR2004  # or pairs
+            what = f"no chip {unknown[0]}" if len(unknown) else f"an array of {found.shape}"
+            msg = f"{self.folder.root}: chips: {what}; expected numbers of chips, or pairs of them"
+            raise ContractError(msg)
+        return found.reshape(len(found), -1)
 
-        chip = int(self._chips[index])
-        s2, s1 = assemble(self._arrays.read(chip), self._values, self._scaling)
-        return {"s2": torch.from_numpy(s2), "s1": torch.from_numpy(s1), "chip": chip}
+    def _order_facts(self, items: Numbers, weights: str | ArrayLike | None) -> Items:
+        rows = self.index.set_index("chip").loc[items[:, 0]]
+        if isinstance(weights, str):
+            if weights not in rows:
+                msg = f"weights {weights!r}: the columns are {', '.join(rows.columns)}"
+                raise ContractError(msg)
+            weights = rows[weights]
+        drawn = None if weights is None else np.asarray(weights, dtype=np.float64)
+        per_shard = int(self.about["chips_per_shard"])
+        return Items(items[:, 0] // per_shard, rows["cell"].to_numpy(np.int64), drawn)
 
+    def _plan(self, view: View) -> Plan:
+        try:
+            return plan(view, self.size_px, self.about["statistics"])
+        except ContractError as error:
+            msg = f"{self.folder.root}: {error}"
+            raise ContractError(msg) from error
 
-class _Arrays:
-    """The arrays of one corpus, opened on first use, so that every worker process opens its own."""
-
-    def __init__(self, folder: layout.Folder) -> None:
-        self._folder = folder
-        self._group: zarr.Group | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_folder": self._folder, "_group": None}
-
-    def read(self, chip: int) -> Stored:
-        if self._group is None:
-            self._group = store.open_pixels(self._folder)
-        return store.read_chip(self._folder, self._group, IMAGES, chip)
-
-
-def assemble(
-    stored: Stored, values: Values, scaling: Scaling | None = None
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Turn a stored chip into what a batch holds.
-
-    Args:
-        stored: `s2_10m` (4, size, size), `s2_20m` (8, size/2, size/2) uint16, `s1` int16.
-        values: As in `Corpus.dataset`.
-        scaling: Needed for `normalised`.
-
-    Returns:
-        Optical (12, size, size) in the order of `OPTICAL`, and radar (2, size, size).
-    """
-    s2 = on_10m(stored)
-    if values == "raw":
-        return s2, stored["s1"]
-    reflectance, decibels = to_reflectance(s2), to_decibels(stored["s1"])
-    if scaling is None:
-        return reflectance, decibels
-    normal = (reflectance - scaling.s2_mean) / scaling.s2_std
-    radar = (decibels - scaling.s1_mean) / scaling.s1_std
-    return np.nan_to_num(normal, nan=0.0), np.nan_to_num(radar, nan=0.0)
+    def _source(self) -> Source:
+        """Return what reads the pixels, once their description is proven."""
+        pixels = ProvenPixels(self.folder, self.about)
+        forms = [described(name, said) for name, said in pixels.metadata().items()]
+        known = tuple(form for form in forms if form is not None)
+        per_shard = int(self.about["chips_per_shard"])
+        return Source(
+            known if len(known) == len(store.IMAGES) else (),
+            str(self.folder.root),
+            per_shard,
+            pixels.said_of,
+        )
 
 
-def on_10m(stored: Stored) -> NDArray[np.uint16]:
-    """Return all twelve bands on the 10 m grid, coarse pixels repeated, in order of `OPTICAL`."""
-    fine, coarse = stored["s2_10m"], stored["s2_20m"]
-    s2 = np.empty((len(OPTICAL), *fine.shape[1:]), dtype=np.uint16)
-    for row, band in enumerate(OPTICAL):
-        if band in S2_10M:
-            s2[row] = fine[S2_10M.index(band)]
-        else:
-            s2[row] = coarse[S2_20M.index(band)].repeat(2, axis=0).repeat(2, axis=1)
-    return s2
+def _viewed(view: View | None, values: Values | None) -> View:
+    view = view or View()
+    return view if values is None else replace(view, values=values)
+
+
+def _orders(shuffle: bool | Shuffle, seed: int) -> Orders:  # noqa: FBT001  # as torch has it
+    words: dict[bool | Shuffle, Shuffle] = {False: "none", True: "full"}
+    return Orders(words.get(shuffle, shuffle), seed)  # type: ignore[arg-type]  # no bool is left

@@ -5,14 +5,12 @@ loop of them. A hit is first a bounding question (does the footprint hold the po
 exact one: does the whole chip, on the grid it would get, lie inside with its margin?
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from s1s2 import grid
-from s1s2.bands import Sensor
 from s1s2.cover import (
     Hits,
     Ints,
@@ -23,7 +21,6 @@ from s1s2.cover import (
     place_chips,
 )
 from s1s2.errors import RecipeError
-from s1s2.scene import Scene
 
 REASONS = {
     "no_s2": "no Sentinel-2 scene of the period covers the point",
@@ -67,7 +64,7 @@ class MatchRules:
 
 
 def match_scenes(
-    points: pd.DataFrame, scenes: Sequence[Scene], rules: MatchRules, spec: grid.GridSpec
+    points: pd.DataFrame, optical: Side, radar: Side, rules: MatchRules, spec: grid.GridSpec
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rank the pairs of scenes of every point, and say why a point has none.
 
@@ -75,7 +72,8 @@ def match_scenes(
 
     Args:
         points: The points table: `point lon lat shard position`.
-        scenes: Scenes of both sensors.
+        optical: Sentinel-2 scenes.
+        radar: Sentinel-1 scenes.
         rules: What two scenes must share.
         spec: The size of a chip.
 
@@ -84,8 +82,6 @@ def match_scenes(
         epsg` sorted by shard, position and rank (0 is best: least |lag|, then least cloud, then
         ids); and refusals, `point shard position reason detail`.
     """
-    usable = [s for s in scenes if s.id not in rules.exclude]
-    optical, radar = (Side.of(usable, sensor) for sensor in (Sensor.S2, Sensor.S1))
     results = [
         _match_some(points.iloc[start : start + _BATCH], optical, radar, rules, spec)
         for start in range(0, max(1, len(points)), _BATCH)
@@ -104,8 +100,8 @@ def _match_some(
     """Ask one question after another; whoever is left with nothing has its reason."""
     lon, lat = points["lon"].to_numpy(float), points["lat"].to_numpy(float)
     stage = _Stages(len(points))
-    s2 = stage.keep("no_s2", find_hits(lon, lat, optical))
-    s1 = stage.keep("no_s1", find_hits(lon, lat, radar))
+    s2 = stage.keep("no_s2", _usable(find_hits(lon, lat, optical), optical, rules))
+    s1 = stage.keep("no_s1", _usable(find_hits(lon, lat, radar), radar, rules))
     s2 = stage.keep("s2_bands", s2.where(optical.complete[s2.scene]))
     s1 = stage.keep("s1_polarisation", s1.where(radar.complete[s1.scene]))
     # a catalog that states no cloud refuses nothing here
@@ -131,6 +127,13 @@ def summary(points: pd.DataFrame, candidates: pd.DataFrame, refusals: pd.DataFra
     reasons = refusals["reason"].value_counts()
     why = "".join(f" · {reason} {count:,}" for reason, count in reasons.items())
     return f"match   {candidates['point'].nunique():,} of {len(points):,} points have a pair{why}"
+
+
+def _usable(hits: Hits, side: Side, rules: MatchRules) -> Hits:
+    """Leave out scenes that are never to be used."""
+    if not rules.exclude:
+        return hits
+    return hits.where(~np.isin(side.id[hits.scene], list(rules.exclude)))
 
 
 def _pairs(s2: Hits, s1: Hits, chips: pd.DataFrame, optical: Side, radar: Side) -> pd.DataFrame:

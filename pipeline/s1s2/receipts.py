@@ -7,7 +7,7 @@ nothing of the machine, the time or the worker.
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +42,34 @@ def read_receipt(folder: Folder, shard: int) -> Json | None:
     return receipt
 
 
+def numbers(folder: Folder) -> list[int]:
+    """Return the shards that have a receipt, in order."""
+    return sorted(int(p.stem) for p in folder.receipts.glob("[0-9]*.json") if p.stem.isdecimal())
+
+
+def read_each(folder: Folder) -> Iterator[tuple[int, Json]]:
+    """Read every receipt, one at a time, in order of shards: a large corpus' fill a memory."""
+    for shard in numbers(folder):
+        if (receipt := read_receipt(folder, shard)) is not None:
+            yield shard, receipt
+
+
+def read_proven(folder: Folder) -> Iterator[tuple[int, bytes, Json]]:
+    """Read every receipt as `read_each` does, with its bytes.
+
+    Raises:
+        StoreError: If the bytes of one are not those that `to_json` gives.
+    """
+    for shard, receipt in read_each(folder):
+        content = to_json(receipt)
+        if content != folder.receipt(shard).read_bytes():
+            raise damaged(folder.receipt(shard), "its bytes are not as s1s2 writes them")
+        yield shard, content, receipt
+
+
 def read_all(folder: Folder) -> dict[int, Json]:
     """Read every receipt, by shard, in order."""
-    numbers = sorted(int(p.stem) for p in folder.receipts.glob("[0-9]*.json"))
-    found = ((k, read_receipt(folder, k)) for k in numbers)
-    return {k: r for k, r in found if r is not None}
+    return dict(read_each(folder))
 
 
 def is_there(folder: Folder, receipt: Json) -> bool:
@@ -56,11 +79,13 @@ def is_there(folder: Folder, receipt: Json) -> bool:
 
 
 def sweep(folder: Folder) -> None:
-    """Remove what killed writes of pixels and receipts left behind."""
-    for path in (*folder.zarr.rglob(".*.partial"), *folder.receipts.glob(".*.partial")):
-        path.unlink(missing_ok=True)
-    for path in folder.root.glob(f".{folder.zarr.name}.*.partial"):
-        shutil.rmtree(path, ignore_errors=True)
+    """Remove what killed writes left behind; whoever does holds the corpus."""
+    below = (*folder.zarr.rglob(".*.partial"), *folder.receipts.glob(".*.partial"))
+    for path in (*folder.root.glob(".*.partial"), *below):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def damage(folder: Folder, receipt: Json) -> list[str]:
@@ -74,21 +99,26 @@ def damage(folder: Folder, receipt: Json) -> list[str]:
         content = path.read_bytes()
         if len(content) != said["size"]:
             problems.append(f"{name}: {len(content)} bytes, expected {said['size']}")
-        elif hashlib.sha256(content).hexdigest() != said["sha256"]:
+        elif sha256(content) != said["sha256"]:
             problems.append(f"{name}: content differs from its receipt")
     return problems
 
 
-def corpus_id(found: Mapping[int, Json]) -> str:
-    """Return the identity of a corpus: the hash of its receipts, in order.
+def unread(error: OSError) -> str:
+    """Say why a file cannot be read: a worn disk says so by an error, too."""
+    missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+    return "missing" if missing else f"cannot be read ({error.strerror})"
 
-    It depends on no machine, time or worker.
-    """
-    digest = hashlib.sha256()
-    for shard, receipt in sorted(found.items()):
-        digest.update(f"{shard}\n".encode())
-        digest.update(to_json(receipt))
-    return digest.hexdigest()
+
+def sha256(content: bytes) -> str:
+    """Return the hash of some bytes, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hash of a file, in hexadecimal; it may be larger than the memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def to_json(document: Json) -> bytes:
@@ -103,11 +133,32 @@ def read_json(path: Path) -> Json:
         StoreError: If it is not one.
     """
     try:
-        document = json.loads(path.read_bytes())
+        return parse(path.read_bytes())
     except (OSError, ValueError) as error:
-        msg = f"{path}: damaged ({type(error).__name__}); delete it and run the build again"
-        raise StoreError(msg) from error
+        raise damaged(path, type(error).__name__) from error
+
+
+def damaged(path: Path, why: str) -> StoreError:
+    """Return what to raise for a JSON file that is not what was written."""
+    msg = (
+        f"{path}: damaged ({why}); s1s2 verify --repair mends a finished corpus; in an unfinished "
+        "one delete this file and run the build again"
+    )
+    return StoreError(msg)
+
+
+def parse(content: bytes) -> Json:
+    """Return the JSON object that some bytes are.
+
+    Raises:
+        ValueError: If they are none.
+    """
+    try:
+        document = json.loads(content)
+    except RecursionError as error:
+        msg = "nested without end"
+        raise ValueError(msg) from error
     if not isinstance(document, dict):
-        msg = f"{path}: damaged (no JSON object); delete it and run the build again"
-        raise StoreError(msg)
+        msg = "no JSON object"
+        raise ValueError(msg)  # noqa: TRY004  # whatever is wrong with the bytes is one kind
     return document

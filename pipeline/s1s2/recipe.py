@@ -64,7 +64,7 @@ def read_recipe(path: str | Path | None, changes: Mapping[str, Any]) -> Recipe:
         RecipeError: If the file cannot be read or a key or value is not known.
     """
     where = str(path or "the default recipe")
-    document = _toml(Path(path), "recipe") if path else {}
+    document = read_toml(Path(path), "recipe") if path else {}
     for key in ("points", "within"):
         section = document.get("sample") if path else None
         value = section.get(key) if isinstance(section, dict) else None
@@ -84,7 +84,7 @@ def _validated(document: Mapping[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(document)
     except ValidationError as error:
-        raise RecipeError(_explain(error, where, Recipe)) from None
+        raise RecipeError(explain(error, where, Recipe)) from None
 
 
 def _set(document: dict[str, Any], dotted: str, value: object) -> None:
@@ -95,7 +95,13 @@ def _set(document: dict[str, Any], dotted: str, value: object) -> None:
         document[key] = value
 
 
-def _toml(path: Path, what: str) -> dict[str, Any]:
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Read a TOML.
+
+    Raises:
+        RecipeError: If `what` is "recipe" and the file cannot be read as TOML.
+        CatalogError: The same for everything else.
+    """
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -107,7 +113,7 @@ def _toml(path: Path, what: str) -> dict[str, Any]:
     raise (RecipeError if what == "recipe" else CatalogError)(msg)
 
 
-def _explain(error: ValidationError, where: str, top: type) -> str:
+def explain(error: ValidationError, where: str, top: type) -> str:
     """Say all problems at once, each with its key, and for an unknown key the nearest known one."""
     lines = []
     for problem in error.errors():
@@ -214,7 +220,7 @@ def load_catalog(name: str, allow_hosts: tuple[str, ...] = ()) -> Catalog:
 
     Args:
         name: A shipped name, or a path.
-        allow_hosts: Further hosts that its pixels may be read from.
+        allow_hosts: Further hosts that its pixels may be read from, one's own network included.
 
     Raises:
         CatalogError: If there is no such catalog, or its description is wrong.
@@ -234,11 +240,11 @@ def load_catalog(name: str, allow_hosts: tuple[str, ...] = ()) -> Catalog:
             "catalog's TOML, or a file or folder of STAC items (.json, .parquet)"
         )
         raise CatalogError(msg)
-    return replace(loaded, hosts=(*loaded.hosts, *allow_hosts))
+    return replace(loaded, own_hosts=(*loaded.own_hosts, *allow_hosts))
 
 
 def _described(path: Path) -> Catalog:
-    document = {"name": path.stem, **_toml(path, "catalog")}
+    document = {"name": path.stem, **read_toml(path, "catalog")}
     if isinstance(document.get("items"), str) and document["items"]:
         items = (path.parent / document["items"]).resolve()
         if not items.exists():
@@ -250,7 +256,7 @@ def _described(path: Path) -> Catalog:
     try:
         return _CatalogFile.model_validate({"catalog": document}).catalog
     except ValidationError as error:
-        text = _explain(error, f"catalog {path}", _CatalogFile).replace(" catalog.", " ")
+        text = explain(error, f"catalog {path}", _CatalogFile).replace(" catalog.", " ")
         raise CatalogError(text) from None
 
 

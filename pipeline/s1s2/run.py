@@ -139,9 +139,14 @@ def _check_folder(folder: Folder, wanted: Recipe) -> None:
                 f"recipe, or {other} folder"
             )
             raise RecipeError(msg)
-    elif root.exists() and (not root.is_dir() or any(root.iterdir())):
+    elif root.exists() and (not root.is_dir() or any(map(_is_foreign, root.iterdir()))):
         msg = f"{root} holds other things than a corpus; build into a new or empty folder"
         raise StoreError(msg)
+
+
+def _is_foreign(path: Path) -> bool:
+    """Say whether a file is none that a build leaves which was killed at its very beginning."""
+    return path.name != ".leases" and not (path.name[0] == "." and path.suffix == ".partial")
 
 
 def begun_with(folder: Folder) -> int:

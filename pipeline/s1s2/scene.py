@@ -1,6 +1,6 @@
 """The values everything speaks of: a `Scene`, and a footprint that does not jump at 180 degrees."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,6 +13,7 @@ from s1s2.bands import Band, Sensor, bands_of
 from s1s2.errors import ContractError
 
 EARTH_RADIUS_M = 6_371_000.0
+_LEAST_PLACES = 4  # of a closed ring
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +81,22 @@ def edge_sagitta_m(geometry: BaseGeometry) -> float:
         >>> round(edge_sagitta_m(box(10, 30.0, 10.02, 30.02)), 3)
         0.056
     """
-    worst = 0.0
-    for ring in _rings(geometry):
-        lon, lat = np.radians(shapely.get_coordinates(ring)).T
-        middle = np.minimum(np.abs(lat[1:] + lat[:-1]) / 2, np.radians(89.0))
-        length = EARTH_RADIUS_M * np.hypot(np.diff(lat), np.diff(lon) * np.cos(middle))
-        worst = max(worst, float(np.max(length**2 * np.tan(middle) / (8 * EARTH_RADIUS_M))))
+    return float(edge_sagittas_m(np.array([geometry], dtype=object))[0])
+
+
+def edge_sagittas_m(geometries: NDArray[np.object_]) -> NDArray[np.float64]:
+    """Return `edge_sagitta_m` of many geometries, shape (n,)."""
+    parts, owner = shapely.get_parts(geometries, return_index=True)
+    rings, part = shapely.get_rings(parts, return_index=True)
+    places, ring = shapely.get_coordinates(rings, return_index=True)
+    lon, lat = np.radians(places).T
+    middle = np.minimum(np.abs(lat[1:] + lat[:-1]) / 2, np.radians(89.0))
+    length = EARTH_RADIUS_M * np.hypot(np.diff(lat), np.diff(lon) * np.cos(middle))
+    sagitta = length**2 * np.tan(middle) / (8 * EARTH_RADIUS_M)
+    edge = ring[1:] == ring[:-1]  # from the last place of a ring to the next ring is none
+    worst = np.zeros(len(geometries))
+    np.maximum.at(worst, owner[part[ring[1:][edge]]], sagitta[edge])
     return worst
-
-
-def _rings(geometry: BaseGeometry) -> list[BaseGeometry]:
-    return [ring for part in shapely.get_parts(geometry) for ring in shapely.get_rings(part)]
 
 
 def continuous(geometry: BaseGeometry) -> BaseGeometry:
@@ -104,6 +110,9 @@ def continuous(geometry: BaseGeometry) -> BaseGeometry:
         >>> ring = Polygon([(179, 0), (-179, 0), (-179, 1), (179, 1)])
         >>> continuous(ring).bounds
         (179.0, 0.0, 181.0, 1.0)
+
+    Raises:
+        ValueError: If a place is not finite.
     """
     parts = [shapely.transform(part, _unwrap) for part in shapely.get_parts(geometry)]
     if len(parts) == 1:
@@ -116,8 +125,49 @@ def continuous(geometry: BaseGeometry) -> BaseGeometry:
     return shapely.union_all(parts)
 
 
+def simple_footprints(documents: Sequence[object]) -> NDArray[np.object_]:
+    """Take the GeoJSON geometries that nearly all items have, many at once.
+
+    Returns:
+        What `continuous` makes of a polygon of one ring that does not jump at the antimeridian, is
+        valid and has an area; None in place of any other, shape (n,).
+    """
+    found = np.full(len(documents), None, dtype=object)
+    rings = {n: ring for n, document in enumerate(documents) if (ring := _only_ring(document))}
+    counts = [len(ring) for ring in rings.values()]
+    try:
+        places = np.array([place for ring in rings.values() for place in ring], dtype=float)
+    except (TypeError, ValueError):  # one of them is malformed: which one is not asked here
+        return found
+    if places.ndim != 2 or places.shape[1] != 2:  # noqa: PLR2004  # longitude and latitude
+        return found
+    number = np.repeat(np.arange(len(counts)), counts)
+    turns = np.abs(np.diff(places[:, 0])) > 180  # noqa: PLR2004  # half a turn
+    jumps = np.bincount(number[1:][turns & (number[1:] == number[:-1])], minlength=len(counts))
+    places[:, 0] += 0.0
+    polygons = shapely.polygons(shapely.linearrings(places, indices=number))
+    usable = (jumps == 0) & shapely.is_valid(polygons) & (shapely.area(polygons) > 0)
+    found[np.array([*rings], dtype=np.int64)[usable]] = polygons[usable]
+    return found
+
+
+def _only_ring(document: object) -> list[object] | None:
+    """Return the ring of a GeoJSON polygon that has just one, closed, of three places or more."""
+    if not isinstance(document, Mapping) or document.get("type") != "Polygon":
+        return None
+    rings = document.get("coordinates")
+    if not isinstance(rings, list) or len(rings) != 1 or not isinstance(rings[0], list):
+        return None
+    ring = rings[0]
+    return ring if len(ring) >= _LEAST_PLACES and ring[0] == ring[-1] else None
+
+
 def _unwrap(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.column_stack([np.unwrap(xy[:, 0], period=360.0), xy[:, 1]])
+    if not np.isfinite(xy).all():
+        msg = "a place that is no place: expected finite degrees"
+        raise ValueError(msg)
+    # minus nought becomes nought, as in `simple_footprints`
+    return np.column_stack([np.unwrap(xy[:, 0], period=360.0) + 0.0, xy[:, 1]])
 
 
 def _turn(xy: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -12,26 +13,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
-import requests
 import shapely
 from numpy.typing import NDArray
+from pystac import STACError
 from pystac_client import Client
 from pystac_client.exceptions import APIError
-from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
-from urllib3 import Retry
 
 from s1s2.bands import Sensor
 from s1s2.catalog import ITEMS_SUFFIXES, Catalog, Product, require
 from s1s2.errors import CatalogError, RecipeError
-from s1s2.items import Item, parse_time
+from s1s2.items import Item, fields_read, parse_time
 from s1s2.scene import continuous
+from s1s2.transport import CatalogIO, Pace
 
 _PAGE = 250
-_ITEM_FIELDS = ("id", "type", "collection", "geometry", "bbox", "properties")
 _MOST_PAGES = 1000
-_TIMEOUT_S = (10, 60)
 _REACH_DEGREES = 6.0
 """A footprint reaches no further than this from its middle, along the equator."""
 _MARGIN = timedelta(hours=1)
@@ -93,46 +91,24 @@ class Source(Protocol):
         ...
 
 
-def open_source(catalog: Catalog) -> Source:
+def open_source(catalog: Catalog, pace: Pace) -> Source:
     """Open a catalog for searching.
 
     Raises:
-        CatalogError: If it cannot be reached, or its items cannot be read.
+        UnreachableError: If it cannot be reached now.
+        CatalogError: If its items cannot be read, or it is no catalog.
     """
-    return ApiSource(catalog) if catalog.endpoint else ItemsSource(catalog)
+    return ApiSource(catalog, pace) if catalog.endpoint else ItemsSource(catalog)
 
 
 class ApiSource:
-    """A STAC API, through pystac-client with retries and timeouts that it lacks by default."""
+    """A STAC API, asked through pystac-client within its budget."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, pace: Pace) -> None:
         self._catalog = catalog
-        self._client = self._open()
-
-    def _open(self) -> Client:
-        retry = Retry(
-            total=8,
-            connect=2,
-            backoff_factor=1,
-            backoff_max=60,
-            backoff_jitter=1.0,
-            status_forcelist=[408, 425, 429, 500, 502, 503, 504],
-            allowed_methods=None,
-        )
-        catalog = self._catalog
-        try:
-            return Client.open(
-                catalog.located(catalog.endpoint),
-                stac_io=StacApiIO(max_retries=retry, timeout=_TIMEOUT_S),
-            )
-        except Exception as error:
-            if not isinstance(error, _client_errors()):
-                raise
-            msg = (
-                f"catalog {catalog.name}: {catalog.endpoint} cannot be reached "
-                f"({_cause(error)}); check the network, or name a catalog of items on disk"
-            )
-            raise CatalogError(msg) from error
+        endpoint = catalog.located(catalog.endpoint)
+        with self._understood():
+            self._client = Client.open(endpoint, stac_io=CatalogIO(catalog.name, endpoint, pace))
 
     def items(self, query: Query) -> Iterator[Item]:
         """Search by places, never by a box: some servers misread boxes across 180 degrees."""
@@ -146,14 +122,12 @@ class ApiSource:
             yield from self._pages(query, turned)
 
     def _fields(self, product: Product) -> dict[str, list[str]] | None:
-        """Ask for what we read alone, where the server can tell: half an item or less."""
+        """Ask for what we read alone, where the server can tell."""
         if not self._client.conforms_to("FIELDS"):
             return None
-        assets = [f"assets.{key}" for key in product.assets.values()]
-        return {"include": [*_ITEM_FIELDS, *assets], "exclude": ["links"]}
+        return {"include": fields_read(product), "exclude": ["links"]}
 
     def _pages(self, query: Query, places: tuple[tuple[float, float], ...]) -> Iterator[Item]:
-        name = self._catalog.name
         product = require(self._catalog, query.sensor)
         search = self._client.search(
             collections=[product.collection],
@@ -162,25 +136,18 @@ class ApiSource:
             limit=_PAGE,
             fields=self._fields(product),
         )
+        with self._understood():
+            yield from _features(search.pages_as_dicts(), self._catalog.name)
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Turn what pystac and pystac-client make of strange documents into one clear error."""
         try:
-            for item in _features(search.pages_as_dicts(), name):
-                yield _kept(item, self._catalog)
-        except Exception as error:
-            if not isinstance(error, _client_errors()):
-                raise
-            msg = f"catalog {name}: a search failed ({_cause(error)}); run again to go on from here"
+            yield
+        except (APIError, STACError, KeyError) as error:
+            cause = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+            msg = f"catalog {self._catalog.name}: its answer is not understood ({cause})"
             raise CatalogError(msg) from error
-
-
-def _kept(item: Item, catalog: Catalog) -> Item:
-    """Return an item whose hrefs may be kept: of a sandbox, the address is only today's."""
-    if not catalog.address:
-        return item
-    assets = {
-        key: {**asset, "href": catalog.unlocated(str(asset.get("href", "")))}
-        for key, asset in dict(item.get("assets") or {}).items()
-    }
-    return {**item, "assets": assets}
 
 
 def _features(pages: Iterator[dict[str, Any]], name: str) -> Iterator[Item]:
@@ -194,19 +161,6 @@ def _features(pages: Iterator[dict[str, Any]], name: str) -> Iterator[Item]:
             raise CatalogError(msg)
         seen.add(ids)
         yield from features
-
-
-def _client_errors() -> tuple[type[Exception], ...]:
-    """Return what pystac-client lets through: its own, requests', and those of its JSON parsers."""
-    return (APIError, requests.RequestException, json.JSONDecodeError, OSError, KeyError)
-
-
-def _cause(error: BaseException) -> str:
-    """Return the last line of the innermost cause, short."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__ or error
-    text = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {text[-1][:160]}"
 
 
 class ItemsSource:

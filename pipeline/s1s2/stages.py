@@ -1,45 +1,57 @@
 """The stages: read, decide, write. The page to read first.
 
-`sample_points`, `search_scenes`, `match_points`, `cut_chips`, `finish`; and `build`, which goes
-round them until there are enough chips. Each does nothing where its work is done already.
+`sample_points`, `search_scenes`, `match_points`, `cut_chips`, `finish`; `build` goes round them
+until there are enough chips. Each does nothing where its work is done already. None of them takes
+a lease of the corpus: whoever calls them holds one.
 """
 
 import hashlib
 import json
 import shutil
+import time
 from collections import Counter
-from collections.abc import Mapping
-from math import ceil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from s1s2 import cluster as machines
-from s1s2 import dense, draw, fill, gather, layout, ledger, match, receipts, store, tables
+from s1s2 import (
+    dense,
+    draw,
+    fill,
+    gather,
+    layout,
+    lease,
+    ledger,
+    match,
+    scene_tables,
+    store,
+    tables,
+)
+from s1s2.bands import Sensor
 from s1s2.catalog import require
 from s1s2.cluster import Cluster
-from s1s2.errors import StoreError
-from s1s2.estimate import Estimate, estimate
+from s1s2.errors import HeldError, StoreError
 from s1s2.fill import ShardReport, ShardTask
 from s1s2.gather import Part
 from s1s2.layout import Folder
-from s1s2.progress import track
+from s1s2.progress import note, track
 from s1s2.receipts import Json
 from s1s2.run import SOURCES, Run, about, begin, begun_with, sources
-from s1s2.scene import Scene
 
 _INPUTS, _SEARCHED = "s1s2:inputs", "s1s2:searched"
-_MOST_ROUNDS = 8
-_FRUITLESS_ROUNDS = 2
-_LEAST_YIELD = 0.1
+_POLL_S = 2.0
+_PATIENCE_S = 60.0
+"""How long those who help may take to let go of a shard."""
 
 
 def sample_points(run: Run, more: Mapping[int, int] | None = None) -> pd.DataFrame:
     """Draw every shard's points, `more` of them where a shard needs that many: `points.parquet`."""
     if not more and begun_with(run.folder) == run.n:
         return tables.read_points(run.folder.points)
-    points = _draw(run, Counter(_known_points(run)) | Counter(more or {}))
+    points = _draw(run, Counter(known_points(run)) | Counter(more or {}))
     notes = {
         "s1s2:n": str(run.n),
         "s1s2:chips_per_shard": str(run.recipe.store.chips_per_shard),
@@ -50,26 +62,38 @@ def sample_points(run: Run, more: Mapping[int, int] | None = None) -> pd.DataFra
     return points
 
 
-def search_scenes(run: Run, part: Part | None = None) -> list[Scene] | None:
-    """Ask the catalogs for scenes over new points: `scenes.parquet`; None while parts lack."""
+def search_scenes(run: Run, part: Part | None = None) -> int | None:
+    """Ask the catalogs for scenes over new points: `scenes.parquet`.
+
+    Returns:
+        How many scenes there are; None while answers of other jobs are missing.
+    """
+    try:
+        return _search(run, part or Part())
+    finally:
+        scene_tables.give_back()
+
+
+def _search(run: Run, part: Part) -> int | None:
     points = tables.read_points(_needed(run.folder.points, "sample"))
     inputs = _search_inputs(run)
-    searched = _searched_points(run, inputs)
-    earlier = tables.read_scenes(run.folder.scenes) if searched else []
+    searched = searched_points(run)
     new = points[points["position"] >= points["shard"].map(searched).fillna(0)]
     if searched and new.empty:
-        return earlier
+        return scene_tables.count_rows(run.folder.scenes)
     with track("search", gather.count(new, run.recipe.search, run.catalogs), "queries") as tick:
         asked = new, run.recipe.search, run.catalogs
-        found = gather.gather(*asked, answers=run.folder.answers, part=part or Part(), tick=tick)
+        found = gather.gather(*asked, answers=run.folder.answers, part=part, tick=tick, say=note)
     if found is None:
         return None
-    scenes, refused = gather.together(earlier, found[0]), found[1]
+    scenes, refused = found
+    if searched:
+        scenes = gather.together(scene_tables.read_table(run.folder.scenes), scenes)
     gather.check_bands(scenes, refused, run.catalogs)
     counts = json.dumps(_points_by_shard(points), sort_keys=True)
-    tables.write_scenes(run.folder.scenes, scenes, {_INPUTS: inputs, _SEARCHED: counts})
+    scene_tables.write_scenes(run.folder.scenes, scenes, {_INPUTS: inputs, _SEARCHED: counts})
     run.say(gather.summary(scenes, refused, run.recipe.search, run.catalogs))
-    return tables.read_scenes(run.folder.scenes)
+    return len(scenes)
 
 
 def match_points(run: Run) -> pd.DataFrame:
@@ -81,31 +105,55 @@ def match_points(run: Run) -> pd.DataFrame:
     rules, grid = run.recipe.match, run.recipe.grid
     inputs = _fingerprint(scenes[_INPUTS], scenes[_SEARCHED], _points_by_shard(points), rules, grid)
     if tables.notes_of(run.folder.matchups).get(_INPUTS) != inputs:
-        found = tables.read_scenes(run.folder.scenes)
-        candidates, refusals = match.match_scenes(points, found, rules, grid)
+        optical = scene_tables.read_side(run.folder.scenes, Sensor.S2)
+        radar = scene_tables.read_side(run.folder.scenes, Sensor.S1)
+        candidates, refusals = match.match_scenes(points, optical, radar, rules, grid)
         notes = {_INPUTS: inputs}
         tables.write_matchups(run.folder.matchups, candidates, refusals, points, notes)
         run.say(match.summary(points, candidates, refusals))
     return tables.read_matchups(run.folder.matchups)[0]
 
 
-def cut_chips(run: Run, cluster: Cluster, part: Part | None = None) -> list[ShardReport]:
-    """Fill the shards that are not yet full, wherever they run; report on all of them."""
+def cut_chips(
+    run: Run, cluster: Cluster, tasks: Sequence[ShardTask], *, patient: bool = True
+) -> list[ShardReport]:
+    """Fill shards wherever they run; report on every shard of the corpus.
+
+    Args:
+        run: The corpus.
+        cluster: Where shards are filled.
+        tasks: Of `open_shards`, all or some.
+        patient: Wait for shards that somebody else fills, and take over from who dies.
+
+    Raises:
+        HeldError: If somebody else fills a shard, and `patient` is off.
+    """
+    left = list(tasks)
+    with track("chip", sum(t.slots for t in left), "chips") as tick:
+        while left:
+            done = machines.run_shards(left, cluster, lambda report: tick(report.new))
+            held = {r.shard: r.held for r in done if r.held}
+            left = [t for t in left if t.shard in held]
+            if held and not patient:
+                raise HeldError(" · ".join(held.values()))
+            if held:
+                run.say(f"chip    waits for {len(held):,} shards: {next(iter(held.values()))}")
+                time.sleep(_POLL_S)
+    return [fill.report_on(t) for t in shard_tasks(run, cluster)]
+
+
+def open_shards(run: Run, cluster: Cluster) -> list[ShardTask]:
+    """Return the shards that are not yet full, and make the place for their pixels."""
     tasks = shard_tasks(run, cluster)
-    before = {t.shard: fill.report_on(t) for t in tasks}
-    if not all(r.filled for r in before.values()) and dense.was_dealt(run.folder):
+    todo = [t for t in tasks if not fill.report_on(t).filled]
+    if todo and dense.was_dealt(run.folder):
         dense.undo(run.folder)
-        before = {t.shard: fill.report_on(t) for t in tasks}
-    open_ = [t for t in tasks if not before[t.shard].filled]
-    todo = [t for t in open_ if (part or Part()).owns(t.shard)]
+        todo = tasks
     if todo:
         run.folder.corpus.unlink(missing_ok=True)
         plans, per_shard = layout.arrays(run.recipe.grid), run.recipe.store.chips_per_shard
         store.create(run.folder, plans, run.n, per_shard, about(run))
-    with track("chip", sum(t.slots for t in todo), "chips") as tick:
-        machines.run_shards(todo, cluster, lambda report: tick(report.new))
-    after = before | {t.shard: fill.report_on(t) for t in open_}
-    return [after[t.shard] for t in tasks]
+    return todo
 
 
 def shard_tasks(run: Run, cluster: Cluster) -> list[ShardTask]:
@@ -150,64 +198,14 @@ def finish(
         if there["wanted"] == run.n and there["last"] >= last:
             return there
     grid, per_shard = run.recipe.grid, run.recipe.store.chips_per_shard
-    if last and dense.has_gaps(list(receipts.read_all(run.folder).values()), per_shard):
+    if last and dense.has_gaps(run.folder, per_shard):
         if not alone:
             return None
-        dense.close_gaps(run.folder, grid, per_shard, about(run))
-    document = ledger.finish(run.folder, grid, run.n, about(run) | {"last": last})
-    shutil.rmtree(run.folder.answers, ignore_errors=True)
-    return document
-
-
-def build(run: Run, cluster: Cluster) -> Json:
-    """Go round the stages until every shard is full, or further points do not help.
-
-    Returns:
-        The content of `corpus.json`; it counts fewer chips than wanted where points ran out.
-    """
-    if (done := finished(run)) is not None:
-        return done
-    for sensor, catalog in run.catalogs.items():
-        require(catalog, sensor)
-    if not run.folder.scenes.exists():
-        gather.check(run.catalogs)
-    points = sample_points(run)
-    found, fruitless = -1, 0
-    for _ in range(_MOST_ROUNDS):
-        search_scenes(run)
-        match_points(run)
-        reports = cut_chips(run, cluster)
-        before, found = found, sum(r.chips for r in reports)
-        fruitless = fruitless + 1 if found == before else 0
-        run.say(_chips_line(run, reports))
-        known = len(points)
-        if found < run.n and fruitless < _FRUITLESS_ROUNDS:
-            points = sample_points(run, _needed_points(run, reports))
-        if len(points) == known:
-            break
-    if (document := finish(run, reports, last=True)) is None:
-        msg = f"{run.folder.root}: a shard is not filled; run the same command again to go on"
-        raise StoreError(msg)
-    return document
-
-
-def finished(run: Run) -> Json | None:
-    """Return `corpus.json` if there is nothing left to do for this corpus."""
-    if not run.folder.corpus.exists():
-        return None
-    done = ledger.open_corpus(run.folder)
-    found = receipts.read_all(run.folder)
-    whole = len(found) == len(run.slots) and all(
-        receipts.is_there(run.folder, receipt) for receipt in found.values()
-    )
-    return done if whole and done["last"] and done["wanted"] == run.n else None
-
-
-def _needed_points(run: Run, reports: list[ShardReport]) -> dict[int, int]:
-    """Return how many points a short shard needs in all, by how many gave a chip so far."""
-    have = _known_points(run)
-    share = max(sum(r.chips for r in reports) / max(1, sum(have.values())), _LEAST_YIELD)
-    return {r.shard: have.get(r.shard, 0) + ceil(r.short / share) for r in reports if r.short}
+        with lease.of_shards(run.folder, range(len(run.slots)), _PATIENCE_S):
+            dense.close_gaps(run.folder, grid, per_shard, about(run))
+    if run.folder.answers.exists():  # scenes.parquet holds them; who is killed later leaves none
+        shutil.rmtree(run.folder.answers)
+    return ledger.finish(run.folder, grid, run.n, about(run) | {"last": last})
 
 
 def _search_inputs(run: Run) -> str:
@@ -215,10 +213,10 @@ def _search_inputs(run: Run) -> str:
     return _fingerprint(run.recipe.search, catalogs)
 
 
-def _searched_points(run: Run, inputs: str) -> dict[int, int]:
-    """Return how many points of each shard were searched with these inputs already."""
+def searched_points(run: Run) -> dict[int, int]:
+    """Return how many points of each shard were searched already, as it would be done now."""
     notes = tables.notes_of(run.folder.scenes)
-    if notes.get(_INPUTS) != inputs:
+    if notes.get(_INPUTS) != _search_inputs(run):
         return {}
     return {int(shard): count for shard, count in json.loads(notes[_SEARCHED]).items()}
 
@@ -231,7 +229,8 @@ def _draw(run: Run, least: Mapping[int, int]) -> pd.DataFrame:
     )
 
 
-def _known_points(run: Run) -> dict[int, int]:
+def known_points(run: Run) -> dict[int, int]:
+    """Return how many points each shard has."""
     there = run.folder.points.exists()
     return _points_by_shard(tables.read_points(run.folder.points)) if there else {}
 
@@ -240,28 +239,6 @@ def _points_by_shard(points: pd.DataFrame) -> dict[int, int]:
     """Return how many points each shard has; with the recipe, that says which they are."""
     shards, counts = np.unique(points["shard"].to_numpy(np.int64), return_counts=True)
     return dict(zip(shards.tolist(), counts.tolist(), strict=True))
-
-
-def _chips_line(run: Run, reports: list[ShardReport]) -> str:
-    full = sum(not r.short for r in reports)
-    chips = sum(r.chips for r in reports)
-    return f"chip    {chips:,} of {run.n:,} chips · {full:,} of {len(reports):,} shards full"
-
-
-def plan(run: Run, workers: int) -> Estimate:
-    """Say what a build will cost; nothing is asked or written."""
-    points = _draw(run, {})
-    remote = {s: c for s, c in run.catalogs.items() if c.endpoint}
-    searches = gather.count(points, run.recipe.search, remote)
-    budget = next((c.budget for c in remote.values()), None)
-    return estimate(
-        run.n,
-        points=len(points),
-        searches=searches,
-        budget=budget,
-        spec=run.recipe.grid,
-        workers=workers,
-    )
 
 
 def _needed(path: Path, stage: str) -> Path:

@@ -7,7 +7,7 @@ back through zarr before its receipt is written. What has no receipt does not ex
 import hashlib
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, cast
@@ -16,51 +16,100 @@ import numcodecs.blosc
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.buffer.cpu import Buffer
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec
 from zarr.storage import LocalStore, MemoryStore, StorePath
 
 from s1s2.errors import StoreError
 from s1s2.files import write_bytes
 from s1s2.layout import FORMAT_VERSION, ArrayPlan, Folder
-from s1s2.receipts import Json, read_json, to_json
+from s1s2.receipts import Json, parse, to_json
 
 # c-blosc compresses with threads of its own and lays blocks down in the order they finish, so the
 # same chip could be stored as different bytes. One thread a chunk; shards run side by side anyway.
 numcodecs.blosc.use_threads = False
 
+IMAGES = ("s2_10m", "s2_20m", "s1", "scl")
+"""The arrays of pixels, which a chip's digest is of; the others are columns."""
+_ROOT = "zarr.json"
+_UNDECODABLE = (ValueError, RuntimeError, OSError)
+"""What zarr raises where bytes are not those that it wrote."""
+
 
 def create(folder: Folder, plans: Sequence[ArrayPlan], n: int, per_shard: int, notes: Json) -> None:
-    """Describe the pixels on disk: every array, for `n` chips; opening again only lets them grow.
+    """Describe the pixels on disk: every array, for `n` chips, pixels that are there or not.
 
     Args:
         folder: Where.
         plans: The arrays.
-        n: How many chips, at least.
+        n: How many chips; never fewer than there are.
         per_shard: Chips in one shard.
         notes: Attributes of the whole.
     """
+    described = metadata(plans, n, per_shard, notes)
     if not folder.zarr.exists():
-        _describe(folder.zarr, plans, n, per_shard, notes)
-    if not all((folder.zarr / p.name / "zarr.json").exists() for p in plans):
-        # a deletion that was killed half way: what is left has no receipt
-        shutil.rmtree(folder.zarr)
-        _describe(folder.zarr, plans, n, per_shard, notes)
-    root = zarr.open_group(LocalStore(folder.zarr), mode="r+", use_consolidated=False)
+        _describe(folder.zarr, described)
+    mend(folder, described, differing(folder, described))
+
+
+def seal(folder: Folder, plans: Sequence[ArrayPlan], n: int, per_shard: int, notes: Json) -> None:
+    """Describe the pixels of a finished corpus: exactly `n` chips, no shard beyond them.
+
+    All metadata is gathered in one file, too, so that xarray opens it at once and silently.
+    """
+    described = metadata(plans, n, per_shard, notes, whole=True)
+    mend(folder, described, differing(folder, described))
     for plan in plans:
-        array = _array(root, plan.name)
-        if array.shape[0] < n:
-            array.resize((n, *plan.tail))
+        for path in (folder.zarr / plan.name / "c").glob("*"):
+            if path.name.isdecimal() and int(path.name) * per_shard >= n:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _describe(path: Path, plans: Sequence[ArrayPlan], n: int, per_shard: int, notes: Json) -> None:
+def metadata(
+    plans: Sequence[ArrayPlan], n: int, per_shard: int, notes: Json, *, whole: bool = False
+) -> dict[str, bytes]:
+    """Return the content of every `zarr.json`, by its path below the pixels.
+
+    Args:
+        plans: The arrays.
+        n: How many chips.
+        per_shard: Chips in one shard.
+        notes: Attributes of the whole.
+        whole: As of a finished corpus: gathered in the uppermost, too.
+    """
+    content: dict[str, Any] = {}
+    memory = MemoryStore(content)
+    root = zarr.create_group(memory, attributes=_group_notes(notes))
+    for plan in plans:
+        _create_array(root.store_path / plan.name, plan, n, per_shard)
+    if whole:
+        _gather(memory)
+    found = {name: bytes(buffer.to_bytes()) for name, buffer in content.items()}
+    if whole:
+        found[_ROOT] = to_json(parse(found[_ROOT]))
+    return found
+
+
+def mend(folder: Folder, described: Mapping[str, bytes], names: Iterable[str]) -> None:
+    """Write some of the descriptions that `metadata` returned; pixels are left alone."""
+    for name in names:
+        write_bytes(folder.zarr / name, described[name])
+
+
+def differing(folder: Folder, described: Mapping[str, bytes]) -> list[str]:
+    """Return which descriptions are not on disk as `metadata` returned them."""
+    paths = {name: folder.zarr / name for name in described}
+    return [k for k, p in paths.items() if not p.is_file() or p.read_bytes() != described[k]]
+
+
+def _describe(path: Path, described: Mapping[str, bytes]) -> None:
     """Write the metadata beside its place and rename it, so that nobody sees half of it.
 
     Jobs of one array come here at the same moment; the first to rename writes what all would.
     """
     beside = path.with_name(f".{path.name}.{token_hex(4)}.partial")
-    root = zarr.create_group(LocalStore(beside), attributes=_group_notes(notes))
-    for plan in plans:
-        _create_array(root.store_path / plan.name, plan, n, per_shard)
+    for name, content in described.items():
+        write_bytes(beside / name, content)
     try:
         beside.rename(path)
     except OSError:
@@ -117,6 +166,37 @@ def encode(plan: ArrayPlan, block: NDArray[Any], per_shard: int) -> bytes:
     return bytes(content[key].to_bytes())
 
 
+def decode(
+    plan: ArrayPlan, content: bytes, count: int, per_shard: int
+) -> tuple[NDArray[Any], list[int]]:
+    """Decode one shard's chips from the bytes of its file, whatever the metadata on disk says.
+
+    Args:
+        plan: The array.
+        content: What the file holds.
+        count: Chips in it.
+        per_shard: Chips in one shard.
+
+    Returns:
+        The chips, shape (count, *plan.tail), and the places of those that cannot be decoded; they
+        hold anything.
+    """
+    memory: dict[str, Any] = {}
+    array = _create_array(StorePath(MemoryStore(memory)), plan, count, per_shard)
+    memory["/".join(["c", *["0"] * array.ndim])] = Buffer.from_bytes(content)
+    try:
+        return np.asarray(array[...]), []
+    except _UNDECODABLE:
+        chips = np.full((count, *plan.tail), plan.fill, dtype=plan.dtype)
+    lost = []
+    for place in range(count):
+        try:
+            chips[place] = array[place]
+        except _UNDECODABLE:
+            lost.append(place)
+    return chips, lost
+
+
 def shard_path(folder: Folder, plan: ArrayPlan, shard: int) -> Path:
     """Return the file that holds one shard of one array."""
     return folder.zarr.joinpath(plan.name, "c", str(shard), *["0"] * len(plan.tail))
@@ -163,7 +243,7 @@ def read_rows(
             array = _array(group, plan.name)
             _check_there(folder, array, start, start + count - 1)
             found[plan.name] = np.asarray(array[start : start + count])
-    except (ValueError, RuntimeError, OSError) as error:
+    except _UNDECODABLE as error:
         msg = f"{folder.zarr}: chips {start} to {start + count - 1} are damaged ({error})"
         raise StoreError(msg) from error
     return found
@@ -179,25 +259,22 @@ def _check_there(folder: Folder, array: zarr.Array[Any], first: int, last: int) 
             raise FileNotFoundError(msg)
 
 
-def trim(folder: Folder, plans: Sequence[ArrayPlan], n: int) -> None:
-    """Cut every array to `n` chips, once no shard beyond them exists."""
-    group = zarr.open_group(LocalStore(folder.zarr), mode="r+", use_consolidated=False)
-    for plan in plans:
-        array = _array(group, plan.name)
-        if array.shape[0] != n:
-            array.resize((n, *plan.tail))
+def _check_sizes(folder: Folder, objects: Json) -> None:
+    """Raise if a file is not there or not of the size its receipt says."""
+    for name, said in objects.items():
+        path = folder.root / name
+        if not path.is_file():
+            msg = f"{name} is missing"
+            raise FileNotFoundError(msg)
+        if (size := path.stat().st_size) != said["size"]:
+            msg = f"{name} has {size} bytes, expected {said['size']}"
+            raise ValueError(msg)
 
 
-def consolidate(folder: Folder) -> None:
-    """Gather all metadata in one file, so that xarray opens the pixels at once and silently.
-
-    Written again with sorted keys: zarr lists arrays in whatever order the disk has them.
-    """
+def _gather(where: MemoryStore) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # zarr warns that the specification has no such thing yet
-        zarr.consolidate_metadata(LocalStore(folder.zarr))
-    path = folder.zarr / "zarr.json"
-    write_bytes(path, to_json(read_json(path)))
+        zarr.consolidate_metadata(where)
 
 
 def open_pixels(folder: Folder) -> zarr.Group:
@@ -211,26 +288,37 @@ def open_pixels(folder: Folder) -> zarr.Group:
             LocalStore(folder.zarr, read_only=True), mode="r", use_consolidated=False
         )
     except (FileNotFoundError, ValueError) as error:
-        msg = f"{folder.zarr}: missing or damaged; run the same s1s2 build again to restore it"
+        msg = (
+            f"{folder.zarr}: missing or damaged; run the same s1s2 build again, or "
+            f"s1s2 verify {folder.root} --repair if the corpus was finished"
+        )
         raise StoreError(msg) from error
 
 
 def read_chip(
-    folder: Folder, group: zarr.Group, names: Sequence[str], chip: int
+    folder: Folder, group: zarr.Group, objects: Mapping[str, Json], chip: int
 ) -> dict[str, NDArray[Any]]:
     """Read one chip of some arrays of an opened corpus.
+
+    Args:
+        folder: The corpus.
+        group: Its pixels, opened.
+        objects: Which arrays; for each what the shard's receipt says of its files.
+        chip: Which chip.
 
     Raises:
         StoreError: If it is damaged or missing; it is never read as zeros.
     """
     try:
         found = {}
-        for name in names:
-            array = _array(group, name)
-            _check_there(folder, array, chip, chip)
-            found[name] = np.asarray(array[chip])
-    except (ValueError, RuntimeError, OSError, IndexError) as error:
-        msg = f"{folder.zarr}: chip {chip} is damaged ({error}); s1s2 verify tells what else is"
+        for name, files in objects.items():
+            _check_sizes(folder, files)
+            found[name] = np.asarray(_array(group, name)[chip])
+    except (*_UNDECODABLE, IndexError) as error:
+        msg = (
+            f"{folder.zarr}: chip {chip} is damaged ({error}); s1s2 verify {folder.root} tells "
+            "what else is, with --repair it mends it"
+        )
         raise StoreError(msg) from error
     return found
 

@@ -1,12 +1,12 @@
-"""Points, scenes, matchups, chips and refusals as GeoParquet, each with a declared schema.
+"""Points, matchups, chips and refusals as GeoParquet, each with a declared schema.
 
 The schema is checked when a table is written and when it is read. Files are written whole, beside
 their place and renamed, and hold nothing that differs between two runs.
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import shapely
 from pyproj import CRS
-from shapely.geometry.base import BaseGeometry
 
-from s1s2.bands import Band, Sensor
-from s1s2.errors import ContractError, StoreError
+from s1s2.errors import ContractError
 from s1s2.files import write_bytes
-from s1s2.scene import Scene
-from s1s2.schemas import CHIPS, MATCHUPS, POINTS, REFUSALS, SCENES
+from s1s2.receipts import damaged
+from s1s2.schemas import CHIPS, MATCHUPS, POINTS, REFUSALS
 
-_EXTENSIONS = [
-    f"https://stac-extensions.github.io/{name}/schema.json"
-    for name in ("projection/v2.0.0", "sat/v1.0.0", "eo/v1.1.0")
-]
-_ROWS_A_GROUP = 16_384  # small enough that a worker reads little more than its shard's rows
+ROWS_A_GROUP = 16_384  # small enough that a worker reads little more than its shard's rows
 
 
 def write_points(path: Path, points: pd.DataFrame, notes: Mapping[str, str]) -> None:
@@ -84,21 +78,21 @@ def chips_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return _table(frame, CHIPS, np.array(geometry, dtype=object))
 
 
-def write_chips(path: Path, chips: pa.Table, notes: Mapping[str, str]) -> None:
-    """Write the index of chips."""
-    _write(path, chips, notes, ["Polygon", "MultiPolygon"])
+def write_chips(path: Path, parts: Iterable[pa.Table], notes: Mapping[str, str]) -> None:
+    """Write the index of chips from parts of it, in order; no more than a row group is held."""
+    write_groups(path, CHIPS, _groups(parts), notes, ["Polygon", "MultiPolygon"])
 
 
 def read_chips(path: Path) -> geopandas.GeoDataFrame:
     """Read the index of chips as a GeoDataFrame, EPSG:4326."""
-    _check(path, CHIPS)
-    return geopandas.read_parquet(path)
+    check(path, CHIPS)
+    with readable(path):
+        return geopandas.read_parquet(path)
 
 
-def write_refusals(path: Path, refusals: pd.DataFrame, notes: Mapping[str, str]) -> None:
+def write_refusals(path: Path, refusals: pa.Table, notes: Mapping[str, str]) -> None:
     """Write every point without a chip and every pair refused on its pixels."""
-    table = pa.Table.from_pandas(refusals, schema=REFUSALS, preserve_index=False)
-    _write(path, table, notes, None)
+    _write(path, refusals, notes, None)
 
 
 def read_refusals(path: Path) -> pd.DataFrame:
@@ -106,91 +100,13 @@ def read_refusals(path: Path) -> pd.DataFrame:
     return _read(path, REFUSALS)
 
 
-def write_scenes(path: Path, scenes: Sequence[Scene], notes: Mapping[str, str]) -> None:
-    """Write scenes as stac-geoparquet; hrefs are unsigned."""
-    rows = [_scene_row(s) for s in scenes]
-    geometry = np.array([s.footprint for s in scenes], dtype=object)
-    columns = {name: [row[name] for row in rows] for name in SCENES.names if name != "geometry"}
-    columns["geometry"] = list(shapely.to_wkb(geometry)) if rows else []
-    table = pa.table([pa.array(columns[f.name], type=f.type) for f in SCENES], schema=SCENES)
-    stac = {"stac-geoparquet": json.dumps({"version": "1.0.0"})}
-    _write(path, table, {**stac, **notes}, ["Polygon", "MultiPolygon"])
-
-
-def read_scenes(path: Path, ids: Collection[str] | None = None) -> list[Scene]:
-    """Read scenes back, equal to those that were written; all, or those of some ids."""
-    _check(path, SCENES)
-    wanted = None if ids is None else pc.field("id").isin(pa.array(sorted(ids), pa.string()))
-    return [_scene(row) for row in pq.read_table(path, filters=wanted).to_pylist()]
-
-
-def _scene_row(scene: Scene) -> dict[str, Any]:
-    xmin, ymin, xmax, ymax = scene.footprint.bounds
-    cloud = scene.cloud_fraction
-    return {
-        "type": "Feature",
-        "stac_version": "1.1.0",
-        "stac_extensions": _EXTENSIONS,
-        "id": scene.id,
-        "collection": scene.collection,
-        "datetime": scene.sensed_at,
-        "platform": scene.platform,
-        "proj:code": f"EPSG:{scene.epsg}",
-        "proj:bbox": None if scene.bounds is None else list(scene.bounds),
-        "sat:orbit_state": scene.orbit_state,
-        "sat:relative_orbit": scene.relative_orbit,
-        "eo:cloud_cover": None if cloud is None else cloud * 100,
-        "s2:mgrs_tile": scene.tile,
-        "s2:processing_baseline": scene.processing_baseline,
-        "s1s2:catalog": scene.catalog,
-        "s1s2:sensor": str(scene.sensor),
-        "s1s2:acquisition": scene.acquisition,
-        "s1s2:version": scene.version,
-        "links": [],
-        "assets": {str(b): {"href": h} for b, h in scene.hrefs.items()},
-        "bbox": {"xmin": xmin, "ymin": ymin, "xmax": xmax, "ymax": ymax},
-    }
-
-
-def _scene(row: Mapping[str, Any]) -> Scene:
-    cloud = row["eo:cloud_cover"]
-    bounds = row["proj:bbox"]
-    return Scene(
-        id=row["id"],
-        catalog=row["s1s2:catalog"],
-        collection=row["collection"],
-        sensor=Sensor(row["s1s2:sensor"]),
-        platform=row["platform"],
-        sensed_at=_utc(row["datetime"]),
-        footprint=_geometry(row["geometry"]),
-        epsg=int(row["proj:code"].removeprefix("EPSG:")),
-        hrefs={Band(b): a["href"] for b, a in row["assets"].items() if a},
-        acquisition=row["s1s2:acquisition"],
-        relative_orbit=row["sat:relative_orbit"],
-        orbit_state=row["sat:orbit_state"],
-        tile=row["s2:mgrs_tile"],
-        cloud_fraction=None if cloud is None else cloud / 100,
-        processing_baseline=row["s2:processing_baseline"],
-        version=row["s1s2:version"],
-        bounds=None if bounds is None else tuple(bounds),
-    )
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC)
-
-
-def _geometry(wkb: bytes) -> BaseGeometry:
-    geometry: BaseGeometry = shapely.from_wkb(wkb)
-    return geometry
-
-
 def notes_of(path: Path) -> dict[str, str]:
     """Return the notes a table was written with; empty where there is no table."""
     if not path.exists():
         return {}
     metadata = _schema(path).metadata or {}
-    return {k.decode(): v.decode() for k, v in metadata.items()}
+    with readable(path):
+        return {k.decode(): v.decode() for k, v in metadata.items()}
 
 
 def _table(frame: pd.DataFrame, schema: pa.Schema, geometry: Any) -> pa.Table:  # noqa: ANN401
@@ -198,27 +114,71 @@ def _table(frame: pd.DataFrame, schema: pa.Schema, geometry: Any) -> pa.Table:  
     return pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
 
 
+def _groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Put parts of a table together to row groups, each in one piece."""
+    rest = CHIPS.empty_table()
+    for part in parts:
+        rest = pa.concat_tables([rest, part.replace_schema_metadata(None)])
+        while len(rest) > ROWS_A_GROUP:
+            yield rest.slice(0, ROWS_A_GROUP).combine_chunks()
+            rest = rest.slice(ROWS_A_GROUP)
+    yield rest.combine_chunks()
+
+
 def _write(path: Path, table: pa.Table, notes: Mapping[str, str], kinds: list[str] | None) -> None:
+    write_groups(path, table.schema, [table], notes, kinds)
+
+
+def write_groups(
+    path: Path,
+    schema: pa.Schema,
+    groups: Iterable[pa.Table],
+    notes: Mapping[str, str],
+    kinds: list[str] | None,
+) -> None:
+    """Write a table whose parts become its row groups.
+
+    Args:
+        path: Where to.
+        schema: Of every part.
+        groups: Parts of up to `ROWS_A_GROUP` rows, each in one piece.
+        notes: What else goes into the file's own metadata.
+        kinds: Types of the geometries; None for a table without any.
+    """
     metadata = dict(notes)
     if kinds:
         column = {"encoding": "WKB", "geometry_types": kinds, "crs": CRS(4326).to_json_dict()}
         geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
         metadata["geo"] = json.dumps(geo)
     sink = pa.BufferOutputStream()
-    plain = table.replace_schema_metadata(metadata)
-    pq.write_table(plain, sink, compression="zstd", row_group_size=_ROWS_A_GROUP)
+    with pq.ParquetWriter(sink, schema.with_metadata(metadata), compression="zstd") as writer:
+        for group in groups:
+            plain = group.replace_schema_metadata(metadata)
+            writer.write_table(plain, row_group_size=ROWS_A_GROUP)
     write_bytes(path, sink.getvalue().to_pybytes())
 
 
-def _schema(path: Path) -> pa.Schema:
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn whatever the readers of Parquet raise over a damaged file into a `StoreError`."""
     try:
+        yield
+    except (OSError, ValueError, pa.ArrowException, shapely.errors.ShapelyError) as error:
+        raise damaged(path, type(error).__name__) from error
+
+
+def _schema(path: Path) -> pa.Schema:
+    with readable(path):
         return pq.read_schema(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        msg = f"{path}: not a readable Parquet file ({error}); delete it and run the stage again"
-        raise StoreError(msg) from error
 
 
-def _check(path: Path, schema: pa.Schema) -> None:
+def check(path: Path, schema: pa.Schema) -> None:
+    """Make sure that a table has the columns that this version writes.
+
+    Raises:
+        StoreError: If it is no Parquet file.
+        ContractError: If it has others.
+    """
     found = _schema(path).remove_metadata()
     if not found.equals(schema):
         wrong = sorted(set(found.names) ^ set(schema.names)) or ["types"]
@@ -230,7 +190,8 @@ def _check(path: Path, schema: pa.Schema) -> None:
 
 
 def _read(path: Path, schema: pa.Schema, shard: int | None = None) -> pd.DataFrame:
-    _check(path, schema)
+    check(path, schema)
     wanted = None if shard is None else pc.field("shard") == shard
-    frame: pd.DataFrame = pq.read_table(path, filters=wanted).to_pandas()
+    with readable(path):
+        frame: pd.DataFrame = pq.read_table(path, filters=wanted).to_pandas()
     return frame

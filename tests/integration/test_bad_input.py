@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 from fakes import Scenes, lonlat, points_file, write_tif
@@ -50,14 +51,18 @@ def case(scenes: Scenes, tmp_path: Path) -> Callable[..., list[str]]:
 
 
 def refused(
-    argv: list[str], capsys: pytest.CaptureFixture[str], *words: str, out: Path | None = None
+    argv: list[str],
+    capsys: pytest.CaptureFixture[str],
+    *words: str,
+    out: Path | None = None,
+    expected: int = 2,
 ) -> None:
     try:
         code = main(argv)
     except SystemExit as stop:  # argparse's own errors
         code = stop.code
     error = capsys.readouterr().err
-    assert code == 2, error
+    assert code == expected, error
     last = error.strip().splitlines()[-1]
     assert last.startswith("s1s2: "), error
     assert error.count("s1s2: ") == 1, error
@@ -134,8 +139,12 @@ def test_a_recipe_that_is_not_there(
 
 
 def test_an_unreachable_endpoint(
-    case: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    case: Callable[..., list[str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("s1s2.transport._FIRST_WAIT_S", 0.01)
     catalog = tmp_path / "far.toml"
     text = Path("catalogs/planetary-computer.toml").read_text()
     catalog.write_text(
@@ -146,8 +155,9 @@ def test_an_unreachable_endpoint(
     refused(
         case(catalog=str(catalog)),
         capsys,
-        "catalog far: http://127.0.0.1:9/stac cannot be reached",
+        "catalog far: http://127.0.0.1:9 cannot be reached",
         out=tmp_path / "out",
+        expected=3,
     )
 
 
@@ -482,3 +492,21 @@ def test_help_is_light() -> None:
     )
     assert done.stdout.strip().splitlines()[-1] == "[]"
     assert "--max-lag-hours" in done.stdout
+
+
+@pytest.mark.hostile
+def test_ids_are_data_and_never_paths(
+    case: Callable[..., list[str]], scenes: Scenes, tmp_path: Path
+) -> None:
+    """One climbs out of every folder and is stored as it is; one of 10 MB is no id at all."""
+    climbing = "../../../../tmp/evil"
+    scenes.items[0]["id"] = climbing
+    scenes.items.append(scenes.items[0] | {"id": "x" * 10_000_000})
+    scenes.save()
+    before = {p for p in tmp_path.rglob("*") if p.is_file()}
+    assert main(case()) == 0
+    written = {p for p in tmp_path.rglob("*") if p.is_file()} - before
+    assert all(p.is_relative_to(tmp_path / "out") for p in written)
+    assert not [p for p in written if "evil" in p.name]
+    index = pd.read_parquet(tmp_path / "out/chips.parquet")
+    assert list(index["s2_id"]) == [climbing]

@@ -26,6 +26,7 @@ from shapely.geometry import shape
 from s1s2 import Corpus
 from s1s2.cli import main
 from s1s2.errors import StoreError
+from s1s2.layout import BESIDE
 
 S2_10M = ["B02", "B03", "B04", "B08"]
 S2_20M = ["B01", "B05", "B06", "B07", "B8A", "B09", "B11", "B12"]
@@ -56,7 +57,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {
         p.relative_to(folder).as_posix(): p.read_bytes()
         for p in sorted(folder.rglob("*"))
-        if p.is_file()
+        if p.is_file() and p.relative_to(folder).parts[0] not in BESIDE
     }
 
 

@@ -1,6 +1,5 @@
 """The corpus in a training loop."""
 
-import json
 import pickle
 from pathlib import Path
 
@@ -9,9 +8,10 @@ import pytest
 from fakes import Scenes, lonlat, points_file
 
 from s1s2 import Corpus, load, show
-from s1s2.bands import OPTICAL, S2_10M, S2_20M
+from s1s2.bands import OPTICAL, RADAR, S2_10M, S2_20M
 from s1s2.cli import main
 from s1s2.errors import ContractError, StoreError
+from s1s2.loader.finish import Values, View, finish, plan
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 's1s2[torch]'")
 
@@ -126,12 +126,75 @@ def test_shuffling_is_seeded_and_changes_with_the_epoch(corpus: Corpus) -> None:
     assert order(corpus.loader(batch_size=4, shuffle=True, seed=4)) != first
 
 
-def test_reading_processes_give_the_same_batches(corpus: Corpus) -> None:
-    corpus.read(0)  # the parent has read before it forks
+@pytest.mark.parametrize("start", ["fork", "forkserver", "spawn"])
+def test_torchs_own_loader_gives_the_same_batches(corpus: Corpus, start: str) -> None:
+    from torch.utils.data import DataLoader
+
+    dataset = corpus.dataset()
+    dataset[0]  # the parent has read before it forks
     here = list(corpus.loader(batch_size=4))
-    there = list(corpus.loader(batch_size=4, num_workers=2))
+    there = DataLoader(dataset, batch_size=4, num_workers=1, multiprocessing_context=start)
     for one, other in zip(here, there, strict=True):
         assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata 0.11 calls it
+def test_torchdata_keeps_its_place_with_our_orders(corpus: Corpus) -> None:
+    from torchdata.stateful_dataloader import StatefulDataLoader
+
+    def made(workers: int) -> StatefulDataLoader:
+        dataset = corpus.dataset(values="raw")
+        sampler = corpus.batch_sampler(dataset, 3, shuffle=True, seed=2)
+        return StatefulDataLoader(dataset, batch_sampler=sampler, num_workers=workers)
+
+    for workers in (0, 1):
+        whole = made(workers)
+        begun = iter(whole)
+        had = [next(begun)["chip"].tolist() for _ in range(2)]
+        state = whole.state_dict()
+        rest = [batch["chip"].tolist() for batch in begun]
+        after = made(workers)
+        after.load_state_dict(state)
+        assert [batch["chip"].tolist() for batch in after] == rest
+        assert sorted(chip for batch in had + rest for chip in batch) == list(range(16))
+        ours = corpus.loader(3, shuffle=True, seed=2, values="raw")
+        assert [batch["chip"].tolist() for batch in ours] == had + rest
+
+
+def test_filters_weights_and_pairs(corpus: Corpus) -> None:
+    west = corpus.chips(where="lon < 10")
+    assert 0 < len(west) < 16
+    assert corpus.chips(bbox=(-180, -90, 10, 90)).tolist() == west.tolist()
+    with pytest.raises(ContractError, match="none of 16 chips is as asked for"):
+        corpus.chips(season="winter")
+    alone = np.zeros(16)
+    alone[5] = 1
+    batches = corpus.loader(8, shuffle=True, weights=alone, values="raw")
+    assert {int(c) for batch in batches for c in batch["chip"]} == {5}
+    assert len(list(corpus.loader(8, weights="lag_hours", values="raw"))) == 2
+    pairs = corpus.pairs(3, chips=west)
+    for batch in corpus.loader(2, chips=pairs, values="raw"):
+        one, other = batch["s1"]
+        assert one.shape == other.shape == (len(one), 2, 64, 64)
+        assert [p for p in batch["chip"].T.tolist() if p not in pairs.tolist()] == []
+    for wrong in ({"weights": "luck"}, {"chips": [99]}, {"chips": []}, {"shuffle": "sorted"}):
+        with pytest.raises(ContractError, match=r"luck|no chip 99|an array of|shuffle 'sorted'"):
+            corpus.loader(2, **wrong)
+
+
+def test_ranks_are_those_of_torch_distributed(corpus: Corpus, tmp_path: Path) -> None:
+    from torch import distributed
+
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1
+    )
+    try:
+        assert len(corpus.loader(4)) == 4
+    finally:
+        distributed.destroy_process_group()
+    shares = [corpus.loader(3, ranks=load.Ranks(rank, 2), values="raw") for rank in range(2)]
+    seen = [int(c) for share in shares for batch in share for c in batch["chip"]]
+    assert sorted(seen) == list(range(16))
 
 
 def test_a_dataset_travels_between_processes(corpus: Corpus) -> None:
@@ -149,6 +212,14 @@ def test_one_training_step(corpus: Corpus) -> None:
         assert torch.isfinite(loss)
 
 
+def _finished(values: Values, stored: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    statistics = {str(b): {"mean": 50.0, "std": 4.0} for b in (*OPTICAL, *RADAR)}
+    wanted = plan(View(values), 4, statistics)
+    out = {o.key: np.full(o.shape, 9, o.dtype) for o in wanted.outputs}
+    finish(wanted, stored, out)
+    return out["s2"], out["s1"]
+
+
 def test_invalid_pixels_are_nan_or_the_mean_and_never_numbers() -> None:
     stored = {
         "s2_10m": np.full((4, 4, 4), 1000, np.uint16),
@@ -158,13 +229,11 @@ def test_invalid_pixels_are_nan_or_the_mean_and_never_numbers() -> None:
     }
     stored["s2_10m"][:, 0, 0] = 0
     stored["s1"][0, 1, 1] = -32768
-    s2, s1 = load.assemble(stored, "physical")
+    s2, s1 = _finished("physical", stored)
     assert np.isnan(s2[1, 0, 0])
     assert np.isnan(s1[0, 1, 1])
     assert np.isnan(s1).sum() == 1
-    one = np.ones((12, 1, 1), np.float32)
-    scaling = load.Scaling(one * 0.5, one, one[:2] * -10, one[:2])
-    s2, s1 = load.assemble(stored, "normalised", scaling)
+    s2, s1 = _finished("normalised", stored)
     assert s2[1, 0, 0] == 0
     assert s1[0, 1, 1] == 0
     assert np.isfinite(s2).all()
@@ -212,74 +281,3 @@ def test_pictures(corpus: Corpus, folder: Path, capsys: pytest.CaptureFixture[st
     assert image.size[0] == 3 * 192 + 4 * 8, "small chips are drawn larger"
     assert main(["show", str(folder), "--chips", "16"]) == 2
     assert "no chip 16; the corpus has 0 to 15" in capsys.readouterr().err
-
-
-def spoil(out: Path, damage: str) -> None:  # one branch for each kind
-    shard = out / "chips.zarr/s1/c/1/0/0/0"
-    content = bytearray(shard.read_bytes())
-    if damage == "flip":
-        content[300] ^= 1
-        shard.write_bytes(content)
-    elif damage == "truncate":
-        shard.write_bytes(content[:-40])
-    elif damage == "delete":
-        shard.unlink()
-    elif damage == "extra":
-        (out / "chips.zarr/s1/c/9").mkdir()
-        (out / "chips.zarr/s1/c/9/x").write_bytes(b"?")
-    elif damage == "index":
-        (out / "chips.parquet").write_bytes((out / "points.parquet").read_bytes())
-    elif damage == "receipt":
-        path = out / "receipts/00001.json"
-        receipt = json.loads(path.read_text())
-        receipt["rows"][0]["lag_hours"] = 0.0
-        path.write_text(json.dumps(receipt))
-    elif damage == "statistics":
-        document = json.loads((out / "corpus.json").read_text())
-        document["statistics"]["B01"]["mean"] = 1.0
-        (out / "corpus.json").write_text(json.dumps(document))
-    elif damage == "scale":
-        path = out / "chips.zarr/s1/zarr.json"
-        path.write_text(path.read_text().replace("0.01", "0.02"))
-    elif damage == "recipe":
-        path = out / "recipe.toml"
-        path.write_text(
-            path.read_text().replace("max_cloud_fraction = 0.1", "max_cloud_fraction = 1.0")
-        )
-    else:
-        (out / damage).unlink()
-
-
-DAMAGE = [
-    *("flip", "truncate", "delete", "extra", "index", "receipt"),
-    *("statistics", "scale", "recipe", "points.parquet", "refusals.parquet"),
-]
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_verify_finds_damage_and_reading_refuses_it(
-    folder: Path, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    import shutil
-
-    out = tmp_path / "copy"
-    shutil.copytree(folder, out)
-    assert main(["verify", str(out)]) == 0
-    spoil(out, damage)
-    capsys.readouterr()
-    assert main(["verify", str(out)]) == 5
-    printed = capsys.readouterr().out
-    names = {
-        "index": "chips.parquet",
-        "receipt": "receipts",
-        "extra": "s1/c/9/x",
-        "statistics": "corpus.json: statistics",
-        "scale": "chips.zarr/s1/zarr.json",
-        "recipe": "recipe.toml",
-        "points.parquet": "points.parquet: missing",
-        "refusals.parquet": "refusals.parquet: missing",
-    }
-    assert names.get(damage, "chips.zarr/s1/c/1/0/0/0") in printed
-    if damage in ("flip", "truncate"):
-        with pytest.raises(StoreError, match="damaged"):
-            list(Corpus(out).loader(batch_size=16))

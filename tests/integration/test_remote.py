@@ -11,7 +11,6 @@ import pytest
 import rasterio
 from fakes import Scenes, _Quiet, lonlat, points_file, serving
 
-from s1s2 import reader
 from s1s2.cli import main
 
 
@@ -79,10 +78,7 @@ def archive(scenes: Scenes, monkeypatch: pytest.MonkeyPatch) -> Scenes:
     scenes.s1(when="2021-07-01T17:30:00Z")
     scenes.s2(when="2021-07-01T10:50:31Z", tif=layout)
     scenes.s2(when="2021-06-30T10:50:31Z", tif=layout)
-    monkeypatch.setattr("s1s2.reader._WAITS_S", (0.01, 0.01))
-    quick = {"GDAL_HTTP_MAX_RETRY": 1, "GDAL_HTTP_RETRY_DELAY": 0.01}
-    for key, value in quick.items():
-        monkeypatch.setitem(reader.GDAL_SETTINGS, key, value)
+    monkeypatch.setattr("s1s2.wire._WAITS_S", (0.01, 0.01))
     return scenes
 
 

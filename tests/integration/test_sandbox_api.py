@@ -32,6 +32,7 @@ from s1s2.sandbox.process import running
 from s1s2.sandbox.query import STANDARD
 from s1s2.sandbox.server import Server, address_of, application, listen
 from s1s2.search import ApiSource, Query
+from s1s2.transport import Pace
 
 S2, S1 = "sentinel-2-l2a", "sentinel-1-rtc"
 NEWEST = datetime(2021, 7, 31, 10, tzinfo=UTC)
@@ -423,7 +424,8 @@ def source(url: str, tmp_path: Path) -> ApiSource:
     text = Path("catalogs/planetary-computer.toml").read_text()
     path = tmp_path / "pc.toml"
     path.write_text(text.replace("https://planetarycomputer.microsoft.com", url))
-    return ApiSource(load_catalog(str(path)))
+    catalog = load_catalog(str(path))
+    return ApiSource(catalog, Pace(catalog.budget))
 
 
 QUERY = Query(Sensor.S2, ((-129.5, 18.0), (-80.5, -25.0)), datetime(2015, 1, 1, tzinfo=UTC), NEWEST)

@@ -23,13 +23,13 @@ import requests
 import rioxarray
 import uvicorn
 from affine import Affine
+from fakes import GDAL_SETTINGS
 from odc.geo.geobox import GeoBox
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 from shapely.geometry import box, mapping
 from starlette.applications import Starlette
 
-from s1s2.reader import GDAL_SETTINGS
 from s1s2.sandbox.blobs import routes
 from s1s2.sandbox.tiff import Raster, layout_of
 from s1s2.sandbox.tokens import Tokens

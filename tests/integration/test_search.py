@@ -1,23 +1,26 @@
 """One interface to an API and to items on disk; both give the same scenes, whatever the weather."""
 
 import json
-from collections import Counter
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import stac_geoparquet.arrow
 from fakes import Scenes, StacServer, lonlat, points_file
 
-from s1s2 import gather, search, tables
+from s1s2 import gather, scene_tables, search
+from s1s2.answers import Answers
 from s1s2.bands import Sensor
 from s1s2.cli import main
 from s1s2.errors import CatalogError
 from s1s2.gather import Part
 from s1s2.recipe import load_catalog
 from s1s2.search import SearchSpec
+from s1s2.transport import Pace
 
 SPEC = SearchSpec(date(2021, 7, 1), date(2021, 7, 20))
 
@@ -66,10 +69,17 @@ def items_toml(path: Path, items: Path) -> Path:
     return path
 
 
-def gathered(toml: Path, points: pd.DataFrame, answers: Path) -> list:
+def gathered(
+    toml: Path,
+    points: pd.DataFrame,
+    answers: Path,
+    spec: SearchSpec = SPEC,
+    say: Callable[[str], None] = lambda _: None,
+) -> pa.Table:
     catalog = load_catalog(str(toml))
     catalogs = {Sensor.S2: catalog, Sensor.S1: catalog}
-    found = gather.gather(points, SPEC, catalogs, answers=answers, part=Part(), tick=lambda _: None)
+    rest = {"answers": answers, "part": Part(), "tick": lambda _: None, "say": say}
+    found = gather.gather(points, spec, catalogs, **rest)
     assert found is not None
     return found[0]
 
@@ -92,13 +102,13 @@ def test_api_and_geoparquet_and_json_give_the_same_table(
         }
         for name, toml in sources.items():
             scenes = gathered(toml, points, tmp_path / f"answers-{name}")
-            tables.write_scenes(tmp_path / f"{name}.scenes", scenes, {})
+            scene_tables.write_scenes(tmp_path / f"{name}.scenes", scenes, {})
             tables_written[name] = (tmp_path / f"{name}.scenes").read_bytes()
-            assert tables.read_scenes(tmp_path / f"{name}.scenes") == scenes
+            assert scene_tables.read_table(tmp_path / f"{name}.scenes").equals(scenes)
     assert tables_written["api"] == tables_written["parquet"] == tables_written["json"]
-    counts = Counter(s.sensor for s in scenes)
+    counts = {sensor: scene_tables.count(scenes, sensor) for sensor in Sensor}
     assert counts == {Sensor.S2: 3, Sensor.S1: 3}, "the reprocessed once, the day before not at all"
-    assert {s.processing_baseline for s in scenes if s.sensor is Sensor.S2} == {"03.01", "05.00"}
+    assert set(scenes["s2:processing_baseline"].to_pylist()) == {"03.01", "05.00", None}
 
 
 def test_the_scenes_table_is_stac_geoparquet(
@@ -107,11 +117,11 @@ def test_the_scenes_table_is_stac_geoparquet(
     scenes = gathered(
         items_toml(tmp_path / "pc.toml", archive.save()), points, tmp_path / "answers"
     )
-    tables.write_scenes(tmp_path / "scenes.parquet", scenes, {})
+    scene_tables.write_scenes(tmp_path / "scenes.parquet", scenes, {})
     items = list(
         stac_geoparquet.arrow.stac_table_to_items(pq.read_table(tmp_path / "scenes.parquet"))
     )
-    assert [i["id"] for i in items] == [s.id for s in scenes]
+    assert [i["id"] for i in items] == scenes["id"].to_pylist()
     radar = next(i for i in items if i["collection"] == "sentinel-1-rtc")
     assert radar["assets"]["VV"]["href"].startswith("https://store.example/")
     assert radar["properties"]["proj:code"] == "EPSG:32631"
@@ -132,50 +142,13 @@ def test_pages_are_followed_to_the_last(
 
 def test_the_last_day_is_included(archive: Scenes, points: pd.DataFrame, tmp_path: Path) -> None:
     toml = items_toml(tmp_path / "pc.toml", archive.save())
-    catalog = load_catalog(str(toml))
     for spec, number in (
         (SearchSpec(date(2021, 7, 1), date(2021, 7, 11)), 6),
         (SearchSpec(date(2021, 7, 1), date(2021, 7, 10)), 4),
         (SearchSpec(date(2021, 7, 11), date(2021, 7, 11)), 2),
     ):
-        found = gather.gather(
-            points,
-            spec,
-            {Sensor.S2: catalog, Sensor.S1: catalog},
-            answers=tmp_path / str(spec.end) / str(spec.start),
-            part=Part(),
-            tick=lambda _: None,
-        )
-        assert found is not None
-        assert len(found[0]) == number
-
-
-def test_busy_servers_are_asked_again(
-    archive: Scenes, points: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Traps 1 and 2: 429 and 5xx come and go; pystac-client alone would end at the first."""
-    monkeypatch.setattr("urllib3.util.retry.Retry.get_backoff_time", lambda _: 0.01)
-    with StacServer(archive.items, faults=[503, 429, 504, 500]).running() as server:
-        scenes = gathered(api_toml(tmp_path / "pc.toml", server.url), points, tmp_path / "answers")
-    assert len(scenes) == 6
-
-
-@pytest.mark.parametrize(
-    ("server", "words"),
-    [
-        ({"body": b"<html>maintenance</html>"}, "a search failed"),
-        ({"loop": True}, "repeats itself at page 2"),
-        ({"faults": [400]}, "a search failed"),
-    ],
-)
-def test_a_server_gone_mad_is_one_clear_error(
-    archive: Scenes, points: pd.DataFrame, tmp_path: Path, server: dict, words: str
-) -> None:
-    with (
-        StacServer(archive.items, **server).running() as running,
-        pytest.raises(CatalogError, match=words),
-    ):
-        gathered(api_toml(tmp_path / "pc.toml", running.url), points, tmp_path / "answers")
+        found = gathered(toml, points, tmp_path / str(spec.end) / str(spec.start), spec)
+        assert len(found) == number
 
 
 def test_what_was_answered_is_not_asked_again(
@@ -189,7 +162,7 @@ def test_what_was_answered_is_not_asked_again(
         toml.write_text(toml.read_text().replace("in_flight = 4", "in_flight = 1"))
         with pytest.raises(CatalogError):
             gathered(toml, points, tmp_path / "answers")
-        kept, asked = len(list((tmp_path / "answers").iterdir())), len(server.searches)
+        kept, asked = len(Answers(tmp_path / "answers").known()), len(server.searches)
         assert 2 <= kept < 4
         assert len(gathered(toml, points, tmp_path / "answers")) == 6
         total = gather.count(points, SPEC, dict.fromkeys(Sensor, load_catalog(str(toml))))
@@ -211,9 +184,11 @@ def test_places_by_the_antimeridian_are_asked_for_both_ways(tmp_path: Path) -> N
     )
     query = search.Query(Sensor.S2, ((-179.9, 60.5),), SPEC.begins, SPEC.ends)
     with StacServer(some.items).running() as server:
-        source = search.open_source(load_catalog(str(api_toml(tmp_path / "pc.toml", server.url))))
+        catalog = load_catalog(str(api_toml(tmp_path / "pc.toml", server.url)))
+        source = search.open_source(catalog, Pace(catalog.budget))
         assert len(list(source.items(query))) == 1
-    local = search.open_source(load_catalog(str(some.save())))
+    catalog = load_catalog(str(some.save()))
+    local = search.open_source(catalog, Pace(catalog.budget))
     assert len(list(local.items(query))) == 1
 
 

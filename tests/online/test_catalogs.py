@@ -7,9 +7,10 @@ import pytest
 from s1s2.bands import Sensor, bands_of
 from s1s2.grid import GridSpec, at_gsd, chip_geobox
 from s1s2.items import scene_from_item
-from s1s2.reader import RasterioReader
+from s1s2.reader import CogReader
 from s1s2.recipe import catalog_names, load_catalog
 from s1s2.search import Query, open_source
+from s1s2.transport import Pace
 
 pytestmark = pytest.mark.online
 
@@ -25,12 +26,12 @@ def test_a_catalog_answers_and_its_pixels_open(name: str, sensor: Sensor) -> Non
     query = Query(
         sensor, (PLACE,), datetime(2024, 6, 1, tzinfo=UTC), datetime(2024, 6, 13, tzinfo=UTC)
     )
-    item = next(open_source(catalog).items(query))
+    item = next(open_source(catalog, Pace(catalog.budget)).items(query))
     scene = scene_from_item(item, catalog, sensor)
     assert not scene.missing_bands
-    reader = RasterioReader({catalog.name: catalog})
-    for band in bands_of(sensor):
-        own = reader.grid(scene, band)
-        corner = own.affine @ (own.shape.x // 2, own.shape.y // 2)
-        chip = chip_geobox(int(own.crs.epsg), *corner, GridSpec(64))
-        assert reader.read(scene, band, at_gsd(chip, band.gsd_m)).data.size
+    with CogReader({catalog.name: catalog}) as reader:
+        for band, own in reader.grids(scene, bands_of(sensor)).items():
+            corner = own.affine @ (own.shape.x // 2, own.shape.y // 2)
+            chip = chip_geobox(int(own.crs.epsg), *corner, GridSpec(64))
+            assert reader.read(scene, {band: at_gsd(chip, band.gsd_m)})[band].data.size
+        assert not reader.through_gdal, "every variant in use is decoded here"

@@ -1,14 +1,23 @@
 """The habits of real items, one by one."""
 
 import copy
+from collections import Counter
 from typing import Any
 
 import pytest
+import shapely
 
 from s1s2.bands import Sensor, bands_of
 from s1s2.catalog import PLANETARY_COMPUTER_S1, PLANETARY_COMPUTER_S2, Catalog
 from s1s2.errors import redact
-from s1s2.items import ItemRefused, deduplicate, parse_time, scene_from_item
+from s1s2.items import (
+    ItemRefused,
+    deduplicate,
+    fields_read,
+    parse_time,
+    scene_from_item,
+    scenes_from_items,
+)
 from s1s2.scene import Scene
 
 CATALOG = Catalog(name="pc", s1=PLANETARY_COMPUTER_S1, s2=PLANETARY_COMPUTER_S2, items="/x")
@@ -119,6 +128,7 @@ def test_a_reprocessed_recording_is_used_once() -> None:
         ({**OPTICAL, "collection": "sentinel-2-l1c"}, "other_collection"),
         ({**OPTICAL, "geometry": None}, "no_geometry"),
         ({**OPTICAL, "assets": {"thumbnail": {"href": "x"}}}, "no_assets"),
+        ({key: value for key, value in OPTICAL.items() if key != "assets"}, "no_assets"),
         ({**OPTICAL, "id": "x" * 1000}, "bad_item"),
         ({**OPTICAL, "id": 7}, "bad_item"),
         ({**OPTICAL, "properties": {}}, "bad_item"),
@@ -175,3 +185,86 @@ def test_signatures_never_survive_in_an_error() -> None:
     text = "https://a.blob.core.windows.net/c/x.tif?st=2026&se=2027&sp=rl&sv=1&sr=c&sig=CANARY%3D"
     assert "CANARY" not in redact(text)
     assert "CANARY" not in str(ItemRefused(text, "bad_item"))
+
+
+def ring(*places: tuple[float, ...]) -> dict[str, Any]:
+    return {"type": "Polygon", "coordinates": [[list(p) for p in places]]}
+
+
+GEOMETRIES: dict[str, Any] = {
+    "plain": SQUARE,
+    "minus nought": ring((-0.0, 45), (1, 45), (1, 46), (-0.0, 46), (-0.0, 45)),
+    "beyond 180": ring((179, 0), (181, 0), (181, 1), (179, 1), (179, 0)),
+    "jumping at 180": ring((179, 0), (-179, 0), (-179, 1), (179, 1), (179, 0)),
+    "with heights": ring((3, 45, 7), (4, 45, 7), (4, 46, 7), (3, 45, 7)),
+    "crossing itself": ring((3, 45), (4, 46), (4, 45), (3, 46), (3, 45)),
+    "open": ring((3, 45), (4, 45), (4, 46), (3, 46)),
+    "flat": ring((3, 45), (4, 45), (3, 45), (3, 45)),
+    "with a hole": {
+        "type": "Polygon",
+        "coordinates": [
+            *SQUARE["coordinates"],
+            [[3.2, 45.2], [3.2, 45.4], [3.4, 45.4], [3.2, 45.2]],
+        ],
+    },
+    "two parts": {
+        "type": "MultiPolygon",
+        "coordinates": [SQUARE["coordinates"], [[[8, 45], [9, 45], [9, 46], [8, 45]]]],
+    },
+    "none": None,
+    "two places": ring((3, 45), (3, 45)),
+    "not numbers": ring((3, 45), ("x", 45), (4, 46), (3, 45)),
+    "not even places": {"type": "Polygon", "coordinates": [[7, 8, 9, 7]]},
+    "endless": ring((3, 45), (float("inf"), 45), (4, 46), (3, 45)),
+    "a word": "somewhere",
+    "a point": {"type": "Point", "coordinates": [3, 45]},
+}
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_many_at_once_are_what_one_by_one_are(*, together: bool) -> None:
+    """Whatever stands beside them: an item that is malformed must not change another."""
+    items = [{**OPTICAL, "id": name, "geometry": g} for name, g in GEOMETRIES.items()]
+    items += [{**OPTICAL, "properties": {}}, {"id": 7}, RADAR, {**OPTICAL, "id": "last"}]
+    scenes, reasons = [], Counter[str]()
+    for item in items:
+        try:
+            scenes.append(scene_from_item(item, CATALOG, Sensor.S2))
+        except ItemRefused as refusal:
+            reasons[refusal.reason] += 1
+    groups = [items] if together else [[i, {**OPTICAL, "id": "beside"}] for i in items]
+    found, refused = [], Counter[str]()
+    for group in groups:
+        some, why = scenes_from_items(group, CATALOG, Sensor.S2)
+        found += [s for s in some if s.id != "beside"]
+        refused += why
+    assert [s.id for s in found] == [s.id for s in scenes]
+    assert [shapely.to_wkb(s.footprint) for s in found] == [
+        shapely.to_wkb(s.footprint) for s in scenes
+    ]
+    assert found == scenes
+    assert refused == reasons
+    assert {"plain", "minus nought", "beyond 180", "jumping at 180", "with a hole", "last"} <= {
+        s.id for s in scenes
+    }
+    assert len(scenes) < len(items)
+
+
+@pytest.mark.parametrize("item", [OPTICAL, RADAR])
+def test_what_is_asked_for_is_all_that_is_read(item: dict[str, Any]) -> None:
+    sensor = Sensor.S1 if item is RADAR else Sensor.S2
+    whole = copy.deepcopy(item)
+    for number, asset in enumerate(whole["assets"].values()):
+        asset |= {"proj:shape": [183, 183], "proj:transform": [60, 0, number, 0, -60, 0], "x": 1}
+    whole["properties"] |= {"s2:product_uri": "S2B_x_R043_y", "created": "2024-05-01", "y": 2}
+    trimmed: dict[str, Any] = {"properties": {}, "assets": {key: {} for key in whole["assets"]}}
+    for path in fields_read(CATALOG.product(sensor)):
+        match path.split("."):
+            case ["assets", key, name] if name in whole["assets"][key]:
+                trimmed["assets"][key][name] = whole["assets"][key][name]
+            case ["properties", name] if name in whole["properties"]:
+                trimmed["properties"][name] = whole["properties"][name]
+            case [name]:
+                trimmed[name] = whole[name]
+    assert scene_from_item(trimmed, CATALOG, sensor) == scene_from_item(whole, CATALOG, sensor)
+    assert len(str(trimmed)) < len(str(whole))

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s1s2.bands import OPTICAL, RADAR, Band, Sensor
+from s1s2.cover import Side
 from s1s2.errors import RecipeError
 from s1s2.grid import GridSpec
 from s1s2.match import MatchRules, match_scenes
@@ -83,10 +84,17 @@ def points(*places: tuple[float, float]) -> pd.DataFrame:
 INSIDE = lonlat(LEFT + 50_000, TOP - 50_000, EPSG)
 
 
+def matched(
+    table: pd.DataFrame, scenes: list[Scene], rules: MatchRules | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    optical, radar = Side.of(scenes, Sensor.S2), Side.of(scenes, Sensor.S1)
+    return match_scenes(table, optical, radar, rules or MatchRules(), GRID)
+
+
 def reason(
     scenes: list[Scene], rules: MatchRules | None = None, place: tuple[float, float] = INSIDE
 ) -> str:
-    candidates, refusals = match_scenes(points(place), scenes, rules or MatchRules(), GRID)
+    candidates, refusals = matched(points(place), scenes, rules)
     assert len(candidates) + len(refusals) >= 1
     return "pair" if len(candidates) else str(refusals["reason"].iloc[0])
 
@@ -114,9 +122,7 @@ def test_reasons(scenes: list[Scene], expected: str) -> None:
 
 
 def test_the_lag_refusal_says_how_far_the_nearest_is() -> None:
-    _, refusals = match_scenes(
-        points(INSIDE), [s2(), s1(hours=100), s1("b", hours=-90)], MatchRules(), GRID
-    )
+    _, refusals = matched(points(INSIDE), [s2(), s1(hours=100), s1("b", hours=-90)])
     assert refusals["detail"].iloc[0] == "the nearest two are 90.0 h apart, at most 72 h"
 
 
@@ -128,7 +134,7 @@ def test_ranked_by_lag_then_cloud_then_id() -> None:
         s2("d", hours=0.0),
         s1(hours=0),
     ]
-    candidates, _ = match_scenes(points(INSIDE), scenes, MatchRules(), GRID)
+    candidates, _ = matched(points(INSIDE), scenes)
     assert list(candidates["s2_id"]) == ["d", "b", "c", "a"]
     assert list(candidates["rank"]) == [0, 1, 2, 3]
     assert list(candidates["lag_hours"]) == [0, 1, 1, -1]
@@ -137,7 +143,7 @@ def test_ranked_by_lag_then_cloud_then_id() -> None:
 def test_of_one_recordings_tiles_the_most_central_is_kept() -> None:
     far = s2("a-far", left=LEFT + 40_020, acquisition="take")
     near = s2("z-near", acquisition="take")
-    candidates, _ = match_scenes(points(INSIDE), [far, near, s1()], MatchRules(), GRID)
+    candidates, _ = matched(points(INSIDE), [far, near, s1()])
     assert list(candidates["s2_id"]) == ["z-near"]
 
 
@@ -152,7 +158,7 @@ def test_slices_that_abut_hold_no_chip_across_their_line() -> None:
     south = s1("s", footprint=shapely.box(1, 44, 5, line))
     assert reason([s2(), north, south]) == "s1_coverage"
     away = lonlat(LEFT + 50_000, TOP - 40_000, EPSG)
-    candidates, _ = match_scenes(points(away), [s2(), north, south], MatchRules(), GRID)
+    candidates, _ = matched(points(away), [s2(), north, south])
     assert list(candidates["s1_id"]) == ["n"]
 
 
@@ -198,9 +204,9 @@ def test_order_does_not_matter_and_rules_hold(
     scenes += [s1(f"r{i}", hours=h) for i, h in enumerate(radar)]
     rules = MatchRules(max_lag_hours=cap, max_candidates=100)
     table = points(INSIDE, lonlat(LEFT + 30_000, TOP - 30_000, EPSG), (100.0, 0.0))
-    first = match_scenes(table, scenes, rules, GRID)
+    first = matched(table, scenes, rules)
     order.shuffle(scenes)  # type: ignore[attr-defined]
-    second = match_scenes(table, scenes, rules, GRID)
+    second = matched(table, scenes, rules)
     for one, other in zip(first, second, strict=True):
         pd.testing.assert_frame_equal(one, other)
     candidates, refusals = first
@@ -224,7 +230,6 @@ def test_a_hole_in_the_radar_archive_is_a_reason_and_not_a_far_away_pair() -> No
     before = s1("S1B_last", hours=-24 * 200)
     after = s1("S1C_first", hours=24 * 900)
     assert reason([s2(), before, after]) == "lag"
-    candidates, _ = match_scenes(
-        points(INSIDE), [s2(), s2("late", hours=24 * 900 + 5), before, after], MatchRules(), GRID
-    )
+    scenes = [s2(), s2("late", hours=24 * 900 + 5), before, after]
+    candidates, _ = matched(points(INSIDE), scenes)
     assert candidates[["s2_id", "s1_id"]].to_numpy().tolist() == [["late", "S1C_first"]]

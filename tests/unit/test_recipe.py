@@ -114,7 +114,9 @@ def test_a_plan_asks_and_writes_nothing(
     printed = capsys.readouterr().out
     assert "1,500 points" in printed
     assert "queries" in printed
-    assert printed.count("unsure") == 3
+    assert "GB read" in printed
+    assert "memory" in printed
+    assert printed.count("\nbasis ") == 6
     assert not list(tmp_path.iterdir())
 
 

@@ -18,6 +18,7 @@ from stac_pydantic import Collection, Item
 from s1s2 import grid
 from s1s2.bands import Sensor
 from s1s2.catalog import PLANETARY_COMPUTER_S1, PLANETARY_COMPUTER_S2, Catalog
+from s1s2.cover import Side
 from s1s2.items import ItemRefused, deduplicate, scene_from_item
 from s1s2.land import land_mask
 from s1s2.match import MatchRules, match_scenes
@@ -658,7 +659,8 @@ def test_nine_of_ten_land_points_have_a_pair_within_three_days(archive: Archive)
         *find(archive, S1_COLLECTION, area, *window),
     ]
     scenes = deduplicate([parsed(s) for s in found if usable(s)])
-    pairs, refusals = match_scenes(points, scenes, MatchRules(), grid.GridSpec())
+    sides = (Side.of(scenes, Sensor.S2), Side.of(scenes, Sensor.S1))
+    pairs, refusals = match_scenes(points, *sides, MatchRules(), grid.GridSpec())
     assert pairs["point"].nunique() >= 0.9 * len(points), refusals["reason"].value_counts()
     assert pairs["lag_hours"].abs().max() <= 72
 

@@ -8,11 +8,11 @@ float32 with the floating point predictor (Adobe's TIFF Technical Note 3).
 """
 
 import struct
-import zlib
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from isal import isal_zlib
 from numba import njit
 from numpy.typing import NDArray
 
@@ -122,7 +122,7 @@ def encode(sample: SampleName, block: NDArray[Any]) -> bytes:
         stored = raw[at : at + _STORED].data
         final = at + _STORED >= raw.size
         parts += [struct.pack("<BHH", final, len(stored), len(stored) ^ 0xFFFF), stored]
-    parts += [struct.pack(">I", zlib.adler32(raw.data))] * 2
+    parts += [struct.pack(">I", isal_zlib.adler32(raw.data))] * 2
     return b"".join(parts)
 
 

@@ -1,7 +1,6 @@
 """The land mask made coarse, for questions about whole tiles and slices. No islet gets lost."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,6 @@ _PER_DEGREE = 120
 _RUNS_AT_ONCE = 20_000
 
 
-@lru_cache(maxsize=1)
 def _cells() -> Bools:
     """Return which cells of 0.1 degree hold any land of the mask, from north-west."""
     edges = land_mask().edges

@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from s1s2.bands import Band
+from s1s2.bands import OPTICAL, Band
 from s1s2.sandbox import optical, radar, sky
 from s1s2.sandbox.blocks import BLOCK_PX
 from s1s2.sandbox.net import Patch, net_of
@@ -22,8 +22,10 @@ from s1s2.sandbox.tiff import Raster
 
 _RADAR = {"vv": Band.VV, "vh": Band.VH, "hh": Band.VV, "hv": Band.VH}
 """Polarisation of an asset; HH looks as VV, HV as VH."""
-_VIEW_BYTES, _LEAST_BYTES = 90 << 20, 1 << 12
-"""Views are of 2 to 3 MB: enough for those of eight chips that are read at once."""
+_VIEW_BYTES, _LEAST_BYTES = 48 << 20, 1 << 12
+"""Views are of 1 to 2 MB: enough for those of eight chips that are read at once."""
+_SHARERS = Counter(band.gsd_m for band in (*OPTICAL, Band.SCL))
+"""How many files of an optical scene share a view, by pixel size."""
 _FILES_KEPT = 4096
 
 Block = tuple[int, int, int]
@@ -32,22 +34,29 @@ Find = Callable[[str, str, str], tuple[OpticalScene | RadarScene | CoverTile, st
 
 
 class _Views:
-    """Keeps the last views, up to so many bytes; several readers of one wait for the first."""
+    """Keeps the last views, up to so many bytes; several readers of one wait for the first.
+
+    The first to go are those that all their files have asked for: readers take one file of a scene
+    after the other, and seldom come back.
+    """
 
     def __init__(self) -> None:
         self._kept: OrderedDict[Any, Future[Any]] = OrderedDict()
+        self._asked: dict[Any, set[str]] = {}
         self._sizes: dict[Any, int] = {}
         self._total = 0
         self._lock = threading.Lock()
 
-    def get(self, key: Any, make: Callable[[], Any]) -> Any:  # noqa: ANN401  # either view
+    def get(self, key: Any, file: str, n_files: int, make: Callable[[], Any]) -> Any:  # noqa: ANN401
+        """Return the view of a key for one of its so many files."""
         with self._lock:
             future = self._kept.get(key)
             mine = future is None
             if future is None:
                 future = self._kept[key] = Future()
-            else:
-                self._kept.move_to_end(key)
+            asked = self._asked.setdefault(key, set())
+            asked.add(file)
+            self._kept.move_to_end(key, last=len(asked) < n_files)
         if mine:
             try:
                 future.set_result(make())
@@ -55,6 +64,7 @@ class _Views:
                 future.set_exception(error)
                 with self._lock:
                     self._kept.pop(key, None)
+                    self._asked.pop(key, None)
                 raise
             self._note(key, _size(future.result()))
         return future.result()
@@ -66,14 +76,14 @@ class _Views:
             while self._total > _VIEW_BYTES:
                 oldest = next(k for k in self._kept if k in self._sizes)
                 self._total -= self._sizes.pop(oldest)
-                del self._kept[oldest]
+                del self._kept[oldest], self._asked[oldest]
 
 
 def _size(view: object) -> int:
     """Return the bytes of a view's arrays."""
     if not isinstance(view, optical.View | radar.View):
         return _LEAST_BYTES
-    arrays = [view, view.clouds] if isinstance(view, optical.View) else [view]
+    arrays = [view, view.clouds] if isinstance(view, optical.View) else [view, view.ground]
     values = (value for part in arrays if part is not None for value in vars(part).values())
     return sum(value.nbytes for value in values if isinstance(value, np.ndarray))
 
@@ -161,9 +171,15 @@ class _Optical:
         scene = self.scene
         patch = _patch(scene, gsd, row, col)
         key = scene.recording, gsd, row, col
-        if self.band is Band.SCL and self.views.get(("sky", *key), lambda: self._overcast(patch)):
-            return np.full((BLOCK_PX, BLOCK_PX), optical.CLOUD_HIGH, np.uint8)
-        view = self.views.get(key, lambda: self._view(patch))
+        asks = self.band.value, _SHARERS[self.band.gsd_m]
+        view = self.views.get(
+            key, *asks, lambda: self._view(patch, as_classes=self.band is Band.SCL)
+        )
+        if isinstance(view, _Overcast):
+            if self.band is Band.SCL:
+                return np.full((BLOCK_PX, BLOCK_PX), optical.CLOUD_HIGH, np.uint8)
+            below = ("below", *key)
+            view = self.views.get(below, *asks, lambda: self._view(patch, as_classes=False))
         if view is None:
             kind = np.uint8 if self.band is Band.SCL else np.uint16
             return np.zeros((BLOCK_PX, BLOCK_PX), kind)
@@ -173,22 +189,25 @@ class _Optical:
         keys = scene.datatake, scene.recording
         return optical.numbers(view, self.band, scene.offset, *keys, corner)
 
-    def _overcast(self, patch: Patch) -> bool:
-        """Say whether there is nothing but cloud: of a chip so refused nothing more is asked."""
-        scene = self.scene
-        if outside_of(patch, scene.edges) is not None:
-            return False
-        return sky.overcast(net_of(patch), scene.sensed_at.timetuple().tm_yday, scene.datatake)
-
-    def _view(self, patch: Patch) -> optical.View | None:
+    def _view(self, patch: Patch, *, as_classes: bool) -> "optical.View | _Overcast | None":
+        """Look down; if only classes are asked for, on clouds alone where nothing else is seen."""
         scene = self.scene
         outside = outside_of(patch, scene.edges)
         if outside is not None and outside.all():
             return None
-        day = scene.sensed_at.timetuple().tm_yday
+        day, net = scene.sensed_at.timetuple().tm_yday, net_of(patch)
+        weather = sky.weather(net, day, scene.datatake)
+        if as_classes and outside is None and weather.overcast:
+            return _Overcast()
         azimuth, zenith = scene.sun_azimuth, scene.sun_zenith
-        clouds = sky.clouds(patch, net_of(patch), day, scene.datatake, azimuth, zenith)
-        return optical.view_of(ground(patch, day, self.seed), clouds, outside, azimuth, zenith)
+        clouds = sky.clouds(patch, net, weather, scene.datatake, azimuth, zenith)
+        there = ground(patch, net, day, self.seed)
+        return optical.view_of(there, clouds, outside, azimuth, zenith)
+
+
+@dataclass(frozen=True)
+class _Overcast:
+    """A patch of which nothing but opaque cloud is seen: of its chips nothing more is asked."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +220,8 @@ class _Radar:
     def pixels(self, gsd: float, row: int, col: int) -> NDArray[np.float32]:
         scene = self.scene
         patch = _patch(scene, gsd, row, col)
-        view = self.views.get((scene.recording, gsd, row, col), lambda: self._view(patch))
+        key = scene.recording, gsd, row, col
+        view = self.views.get(key, self.key, len(scene.polarisations), lambda: self._view(patch))
         if view is None:
             return np.full((BLOCK_PX, BLOCK_PX), radar.NODATA, np.float32)
         corner = (col * BLOCK_PX, row * BLOCK_PX)
@@ -216,7 +236,8 @@ class _Radar:
         first = near.a * (patch.left + half) + near.b * (patch.top - half) + near.c
         across = (first, near.a * patch.gsd, -near.b * patch.gsd)
         day = scene.starts.timetuple().tm_yday
-        return radar.view_of(ground(patch, day, self.seed), scene.look, across, outside)
+        there = ground(patch, net_of(patch), day, self.seed)
+        return radar.View(there, scene.look, across, outside)
 
 
 def _patch(scene: OpticalScene | RadarScene | CoverTile, gsd: float, row: int, col: int) -> Patch:

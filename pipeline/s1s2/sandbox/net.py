@@ -5,11 +5,15 @@ overlap, see the same values wherever they share a zone. Between nodes values ar
 """
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
 from s1s2.grid import to_lonlat
-from s1s2.sandbox.noise import Floats, add_octave, kernel, on_sphere
+from s1s2.sandbox.noise import Floats, Singles, add_octave, kernel, on_sphere, part_of_kernel
+
+Numbers = TypeVar("Numbers", Floats, Singles)
 
 _FINEST_NODE_M, _COARSE = 40.0, 4
 _FINE_GSD_M = 20
@@ -45,13 +49,18 @@ class Net:
     y: float
     """Northing of it; rows go south."""
     node_m: float
-    lon: Floats
-    """Degrees at coarse nodes, continuous over the antimeridian, shape (R, C)."""
-    lat: Floats
-    coarse: tuple[Floats, Floats, Floats]
-    """Unit vectors of the coarse nodes, each of shape (R, C)."""
-    fine: tuple[Floats, Floats, Floats]
-    """Unit vectors of the fine nodes, each of shape (4 R - 3, 4 C - 3)."""
+    degrees: Floats
+    """Longitude, continuous over the antimeridian, and latitude of coarse nodes, (2, R, C)."""
+
+    @cached_property
+    def coarse(self) -> Floats:
+        """Unit vectors of the coarse nodes, shape (3, R, C)."""
+        return on_sphere(*self.degrees)
+
+    @cached_property
+    def fine(self) -> Floats:
+        """Unit vectors of the fine nodes, shape (3, 4 R - 3, 4 C - 3)."""
+        return refine(self.coarse)
 
 
 def net_of(patch: Patch) -> Net:
@@ -69,58 +78,75 @@ def net_of(patch: Patch) -> Net:
     # around the zone's meridian, so that a node is the same number in every patch
     off = lon - (patch.epsg % 100 * 6 - 183)
     lon = lon - np.where(off > _HALF, 360, 0) + np.where(off < -_HALF, 360, 0)
-    lon, lat = lon.reshape(x.shape), lat.reshape(x.shape)
-    coarse = on_sphere(lon, lat)
-    fine = refine(np.stack(coarse))
-    return Net(xs[0], ys[0], patch.node_m, lon, lat, coarse, (fine[0], fine[1], fine[2]))
+    return Net(xs[0], ys[0], patch.node_m, np.stack([lon, lat]).reshape(2, *x.shape))
 
 
-def refine(fields: Floats) -> Floats:
-    """Put three nodes between any two, bilinearly: (F, R, C) to (F, 4 R - 3, 4 C - 3)."""
+def refine(fields: Numbers, spare: int = 0) -> Numbers:
+    """Put three nodes between any two, bilinearly: (F, R, C) to (F + spare, 4 R - 3, 4 C - 3).
+
+    Args:
+        fields: Values at coarse nodes, of either precision, in which they are worked out.
+        spare: Fields to add behind them, 0 all over.
+    """
     count, rows, columns = fields.shape
-    out = np.empty((count, 4 * rows - 3, 4 * columns - 3))
-    refine_some(fields, np.arange(count), out)
+    out = np.empty((count + spare, 4 * rows - 3, 4 * columns - 3), fields.dtype)
+    _refine(fields, (np.arange(4) / 4).astype(fields.dtype), out)
+    out[count:] = 0
     return out
 
 
 @kernel
-def refine_some(fields, which, out):
-    """Refine some fields into an array of either precision: the same numbers, or rounded."""
+def _refine(fields, quarters, out):
+    """Refine along rows, then between each two of them."""
     rows, columns = fields.shape[1:]
-    line = np.empty(columns)
-    for f in which:
-        for r in range(4 * rows - 3):
-            i = min(r // 4, rows - 2)
-            v = (r - 4 * i) / 4.0
-            for j in range(columns):
-                line[j] = fields[f, i, j] + v * (fields[f, i + 1, j] - fields[f, i, j])
-            for j in range(columns - 1):
-                step = line[j + 1] - line[j]
+    lines = np.empty((2, out.shape[2]), out.dtype)
+    for f in range(fields.shape[0]):
+        for r in range(rows):
+            above, below = lines[1 - r % 2], lines[r % 2]
+            for c in range(columns - 1):
                 for k in range(4):
-                    out[f, r, 4 * j + k] = line[j] + 0.25 * k * step
-            out[f, r, 4 * columns - 4] = line[columns - 1]
+                    step = fields[f, r, c + 1] - fields[f, r, c]
+                    below[4 * c + k] = fields[f, r, c] + quarters[k] * step
+            below[4 * columns - 4] = fields[f, r, columns - 1]
+            if r:
+                for k in range(4):
+                    _between(above, below, quarters[k], out[f, 4 * r - 4 + k])
+        _between(below, below, quarters[0], out[f, 4 * rows - 4])
 
 
-def octaves(
-    places: tuple[Floats, Floats, Floats], waves: tuple[tuple[float, float], ...], *keys: int
-) -> Floats:
-    """Sum octaves of noise at places, shape as theirs.
+@part_of_kernel
+def _between(above, below, t, out):
+    for c in range(out.size):
+        out[c] = above[c] + t * (below[c] - above[c])
+
+
+def octaves(places: Floats, waves: tuple[tuple[float, float], ...], *keys: int) -> Singles:
+    """Sum octaves of noise at places, float32, shape of one of their parts; see `add_octaves`."""
+    out = np.zeros(places.shape[1:], np.float32)
+    add_octaves(out, places, waves, *keys)
+    return out
+
+
+def add_octaves(
+    out: Singles, places: Floats, waves: tuple[tuple[float, float], ...], *keys: int
+) -> None:
+    """Add octaves of noise at places.
 
     Args:
-        places: Unit vectors.
+        out: Where to add them; contiguous.
+        places: Unit vectors, shape (3, ...).
         waves: Wavelength in metres and amplitude of each octave.
         keys: Key of each octave.
     """
-    total = np.zeros(places[0].size)
-    x, y, z = (np.ravel(p) for p in places)
+    x, y, z = places.reshape(3, -1)
+    total = out.reshape(-1)
     for (wavelength, amplitude), key in zip(waves, keys, strict=True):
-        add_octave(x, y, z, wavelength, amplitude, key, total)
-    return total.reshape(places[0].shape)
+        add_octave(x, y, z, float(wavelength), amplitude, key, total)
 
 
-def slopes(height: Floats, node_m: float) -> tuple[Floats, Floats]:
-    """Return rise per metre towards east and north at the nodes, central differences."""
-    east, north = np.zeros_like(height), np.zeros_like(height)
-    east[:, 1:-1] = (height[:, 2:] - height[:, :-2]) / (2 * node_m)
-    north[1:-1, :] = (height[:-2, :] - height[2:, :]) / (2 * node_m)
-    return east, north
+def slopes(height: Singles, node_m: float, east: Singles, north: Singles) -> None:
+    """Write rise per metre towards east and north at the nodes but those of the rim."""
+    np.subtract(height[:, 2:], height[:, :-2], out=east[:, 1:-1])
+    np.subtract(height[:-2, :], height[2:, :], out=north[1:-1, :])
+    east /= np.float32(2 * node_m)
+    north /= np.float32(2 * node_m)

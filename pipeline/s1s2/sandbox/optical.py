@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from s1s2.bands import OPTICAL, Band
 from s1s2.sandbox.covers import Cover, reflectance
-from s1s2.sandbox.noise import hash3, kernel, key_of
+from s1s2.sandbox.noise import hash_row, kernel, key_of
 from s1s2.sandbox.planet import Ground
+from s1s2.sandbox.rules import PARTS
 from s1s2.sandbox.sky import Clouds
 
 CLOUD = np.array([
@@ -26,14 +27,15 @@ NOISE = np.array([9, 11, 10, 10, 9, 9, 9, 12, 9, 10, 8, 8], dtype=np.float64)
 """Half width of the sensor's noise over dark ground, reflectance x 10,000."""
 LARGEST_DN = 32_767  # 15 bits
 _U, _F = np.uint32, np.float32
-THIN, MEDIUM, HIGH = 38, 115, 190
+THIN, MEDIUM, HIGH = np.uint8(38), np.uint8(115), np.uint8(190)
 """From which opacity (of 255) the SCL says thin cirrus, cloud of medium, of high probability."""
 DARK = 0.35
 """Below which relative illumination the SCL says dark area."""
 LEAST_NDVI = 0.4
 """Above which normalised difference the SCL says vegetation."""
-DARK_AREA, SHADOW, VEGETATION, BARE, WATER = 2, 3, 4, 5, 6
-CLOUD_MEDIUM, CLOUD_HIGH, CIRRUS, SNOW_OR_ICE = 8, 9, 10, 11
+DARK_AREA, SHADOW, VEGETATION, BARE, WATER = (np.uint8(code) for code in range(2, 7))
+CLOUD_MEDIUM, CLOUD_HIGH, CIRRUS, SNOW_OR_ICE = (np.uint8(code) for code in range(8, 12))
+_NO_SKY = np.empty((0, 0), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ class View:
     """A `Cover` each."""
     green: NDArray[np.uint8]
     """0 dry to 255 lush."""
-    gain: NDArray[np.float32]
-    """Brightness relative to the cover's mean, sunlight on the slope included."""
+    gain: NDArray[np.uint16]
+    """Brightness relative to the cover's mean, sunlight on the slope included, in 1 / `PARTS`."""
     dark: NDArray[np.bool_]
     """True on slopes that the sun hardly reaches."""
     clouds: Clouds | None
@@ -78,13 +80,14 @@ def view_of(
 
 @kernel
 def _lit(east, north, tone, sun, gain, dark):
-    sx, sy, sz = sun
+    sx, sy, sz = _F(sun[0]), _F(sun[1]), _F(sun[2])
     for r in range(gain.shape[0]):
         for c in range(gain.shape[1]):
-            e, n = np.float64(east[r, c]), np.float64(north[r, c])
-            light = (sz - sx * e - sy * n) / (sz * np.sqrt(1.0 + e * e + n * n))
-            gain[r, c] = tone[r, c] * (0.3 + 0.7 * min(max(light, 0.1), 2.0))
-            dark[r, c] = light < DARK
+            e, n = _F(east[r, c]) * _F(1 / PARTS), _F(north[r, c]) * _F(1 / PARTS)
+            light = (sz - sx * e - sy * n) / (sz * np.sqrt(_F(1.0) + e * e + n * n))
+            bright = _F(tone[r, c]) * (_F(0.3) + _F(0.7) * min(max(light, _F(0.1)), _F(2.0)))
+            gain[r, c] = np.int32(min(bright, _F(65_535.0)))
+            dark[r, c] = light < _F(DARK)
 
 
 def numbers(
@@ -106,11 +109,9 @@ def numbers(
     table = dry[:, np.newaxis] + green * (lush - dry)[:, np.newaxis]
     haze = HAZE[b] * key_of(datatake, "haze") / 2**32
     out = np.empty(view.gain.shape, np.uint16)
-    clear = np.zeros(out.shape, np.uint8) if view.clouds is None else None
-    cloud = clear if view.clouds is None else view.clouds.opacity
-    shadow = clear if view.clouds is None else view.clouds.shadow
+    sky = (_NO_SKY, _NO_SKY) if view.clouds is None else (view.clouds.opacity, view.clouds.shadow)
     _numbers(
-        view.cover, view.green, view.gain, cloud, shadow, table.astype(np.float32).ravel(),
+        view.cover, view.green, view.gain, *sky, table.astype(np.float32).ravel(),
         tuple(np.float32(x) for x in (haze, CLOUD[b], NOISE[b])), offset,
         key_of(recording, band.value), corner, out,
     )  # fmt: skip
@@ -121,45 +122,54 @@ def numbers(
 
 @kernel
 def _numbers(cover, green, gain, cloud, shadow, table, how, offset, key, corner, out):
-    """Work row by row in single precision, one short loop a step: those the compiler vectorises."""
+    """Work row by row in single precision, in short loops: those the compiler vectorises."""
     haze, white, sigma = how
     most = _F(LARGEST_DN - offset)
     columns = out.shape[1]
-    v, grain = np.empty(columns, np.float32), np.empty(columns, np.float32)
+    v, chance = np.empty(columns, np.float32), np.empty(columns, np.uint32)
     for r in range(out.shape[0]):
         for c in range(columns):
             v[c] = table[_U(cover[r, c]) * _U(256) + _U(green[r, c])]
         for c in range(columns):
-            v[c] = v[c] * gain[r, c] + haze
+            v[c] = v[c] * (_F(gain[r, c]) * _F(1 / PARTS)) + haze
+        if cloud.size:
+            for c in range(columns):
+                v[c] *= _F(1.0) - _F(0.0025) * _F(shadow[r, c])
+                v[c] += _F(cloud[r, c]) * _F(1.0 / 255.0) * (white - v[c])
+        hash_row(corner[0], corner[1] + r, key, chance)
         for c in range(columns):
-            v[c] *= _F(1.0) - _F(0.0025) * _F(shadow[r, c])
-        for c in range(columns):
-            v[c] += _F(cloud[r, c]) * _F(1.0 / 255.0) * (white - v[c])
-        for c in range(columns):
-            h = hash3(corner[0] + c, corner[1] + r, key)
             # the sum of two uniform numbers: a triangle, near enough to a bell
-            grain[c] = _F(np.int32(h & _U(65535)) + np.int32(h >> _U(16)))
-        for c in range(columns):
-            noise = grain[c] * _F(1.0 / 65535.0) - _F(1.0)
-            v[c] += noise * (sigma + _F(0.006) * v[c])
-        for c in range(columns):
+            grain = _F(np.int32(chance[c] & _U(65535)) + np.int32(chance[c] >> _U(16)))
+            noise = grain * _F(1.0 / 65535.0) - _F(1.0)
+            noisy = v[c] + noise * (sigma + _F(0.006) * v[c])
             # rounded first, so that versions of one recording differ by the offset alone
-            out[r, c] = np.int32(min(max(v[c] + _F(0.5), _F(1.0)), most)) + offset
+            out[r, c] = np.int32(min(max(noisy + _F(0.5), _F(1.0)), most)) + np.int32(offset)
 
 
 def scene_classification(view: View) -> NDArray[np.uint8]:
     """Return the SCL codes (0 to 11) of a view, uint8."""
-    code = _ground_codes()[view.cover, view.green]
-    code[view.dark & ((code == VEGETATION) | (code == BARE))] = DARK_AREA
-    if view.clouds is not None:
-        opacity = view.clouds.opacity
-        code[view.clouds.shadow >= MEDIUM] = SHADOW
-        code[opacity >= THIN] = CIRRUS
-        code[opacity >= MEDIUM] = CLOUD_MEDIUM
-        code[opacity >= HIGH] = CLOUD_HIGH
+    out = np.empty(view.cover.shape, np.uint8)
+    sky = (_NO_SKY, _NO_SKY) if view.clouds is None else (view.clouds.opacity, view.clouds.shadow)
+    _classes(view.cover, view.green, view.dark, *sky, _ground_codes().ravel(), out)
     if view.outside is not None:
-        code[view.outside] = 0
-    return code
+        out[view.outside] = 0
+    return out
+
+
+@kernel
+def _classes(cover, green, dark, cloud, shadow, codes, out):
+    for r in range(out.shape[0]):
+        for c in range(out.shape[1]):
+            out[r, c] = codes[_U(cover[r, c]) * _U(256) + _U(green[r, c])]
+        for c in range(out.shape[1]):
+            ground = (out[r, c] == VEGETATION) | (out[r, c] == BARE)
+            out[r, c] = DARK_AREA if dark[r, c] & ground else out[r, c]
+        if cloud.size:
+            for c in range(out.shape[1]):
+                code = SHADOW if shadow[r, c] >= MEDIUM else out[r, c]
+                code = CIRRUS if cloud[r, c] >= THIN else code
+                code = CLOUD_MEDIUM if cloud[r, c] >= MEDIUM else code
+                out[r, c] = CLOUD_HIGH if cloud[r, c] >= HIGH else code
 
 
 @lru_cache(maxsize=1)

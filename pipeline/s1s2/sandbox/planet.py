@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s1s2.land import land_mask
-from s1s2.sandbox.covers import grain, worldcover
-from s1s2.sandbox.net import Net, Patch, net_of, octaves, refine, refine_some, slopes
-from s1s2.sandbox.noise import Floats, key_of
-from s1s2.sandbox.rules import (
-    DISTRICT_DEGREES,
+from s1s2.sandbox.between import phases
+from s1s2.sandbox.covers import worldcover
+from s1s2.sandbox.net import Net, Patch, add_octaves, net_of, octaves, refine, slopes
+from s1s2.sandbox.noise import Floats, Singles, key_of
+from s1s2.sandbox.rows import (
+    COARSE,
     EAST_SLOPE,
     FARMS,
-    FIELDS,
+    FINE,
     HEIGHT,
     LAKE,
     NORTH_SLOPE,
@@ -31,8 +32,8 @@ from s1s2.sandbox.rules import (
     WARP_N,
     WET,
     WOODS,
-    classify,
 )
+from s1s2.sandbox.rules import classify
 
 _CELLS_A_DEGREE = 120  # of the land mask
 
@@ -56,7 +57,9 @@ FINE_WAVES: dict[int, tuple[tuple[float, float], ...]] = {
 }
 """The same at fine nodes."""
 _FINE_SHORE = 0.12
-_COARSE_ONLY = np.array([WET, RIVER, STREAM, LAKE, FARMS, WARP_E, WARP_N, SLOW])
+_LEAST_STEEP = np.float32(0.02)
+_LOWLAND_M, _HIGHLAND_M = np.float32(150.0), np.float32(1_500.0)
+"""How high the plains lie, and how much higher the steepest mountains on average."""
 MOUNTAINS = (1_600_000, 3.2)
 RELIEF = ((60_000, 2_400.0), (21_000, 1_300.0), (7_600, 900.0), (2_700, 380.0))
 FINE_RELIEF = ((900, 110.0), (330, 30.0))
@@ -74,45 +77,48 @@ class Ground:
     """A `Cover` each."""
     green: NDArray[np.uint8]
     """0 dry or leafless to 255 lush."""
-    tone: NDArray[np.float32]
-    """Brightness relative to the cover's mean."""
-    east: NDArray[np.float32]
-    """Rise per metre towards east."""
-    north: NDArray[np.float32]
-    """Rise per metre towards north."""
+    tone: NDArray[np.uint16]
+    """Brightness relative to the cover's mean, in 1 / `PARTS`."""
+    east: NDArray[np.int16]
+    """Rise per metre towards east, in 1 / `PARTS`."""
+    north: NDArray[np.int16]
+    """Rise per metre towards north, in 1 / `PARTS`."""
 
 
-def ground(patch: Patch, day_of_year: int, seed: int) -> Ground:
+def ground(patch: Patch, net: Net, day_of_year: int, seed: int) -> Ground:
     """Work out the ground of a patch.
 
     Args:
         patch: Which pixels.
+        net: Its nodes.
         day_of_year: 1 to 366: decides snow and how green plants are.
         seed: The planet's.
     """
-    net = net_of(patch)
-    fields = node_fields(net, seed)
+    coarse, fine = node_fields(net, seed)
     shape = (patch.size, patch.size)
     out = Ground(
-        np.empty(shape, np.uint8), np.empty(shape, np.uint8), np.empty(shape, np.float32),
-        np.empty(shape, np.float32), np.empty(shape, np.float32),
+        np.empty(shape, np.uint8), np.empty(shape, np.uint8), np.empty(shape, np.uint16),
+        np.empty(shape, np.int16), np.empty(shape, np.int16),
     )  # fmt: skip
     # pixels from the first node, in fine nodes
-    start = ((patch.left - net.x) / net.node_m, (net.y - patch.top) / net.node_m)
-    columns = int(np.floor(patch.left / patch.gsd)), int(np.floor(-patch.top / patch.gsd))
-    rows, parallels, counts = districts(net)
+    left, top, step = (
+        (patch.left - net.x) / net.node_m,
+        (net.y - patch.top) / net.node_m,
+        patch.gsd / net.node_m,
+    )
+    corner = int(np.floor(patch.left / patch.gsd)), int(np.floor(-patch.top / patch.gsd))
     classify(
-        fields, net.lon, net.lat, start, patch.gsd / net.node_m, columns,
-        rows, parallels, counts, season(day_of_year), day_of_year, grain().astype(np.float32),
+        (coarse, fine, net.degrees), phases(left, step), phases(left / 4, step / 4), top, step,
+        corner, season(day_of_year), day_of_year,
         (key_of(seed, "districts"), key_of(seed, "parcels"), key_of(seed, patch.epsg, "grain")),
-        out.cover, out.green, out.tone, out.east, out.north,
+        (out.cover, out.green, out.tone, out.east, out.north),
     )  # fmt: skip
     return out
 
 
 def land_cover(patch: Patch, seed: int = 0, day_of_year: int = 200) -> NDArray[np.uint8]:
     """Return the known land cover of a patch in WorldCover's codes, uint8, shape (size, size)."""
-    return worldcover()[ground(patch, day_of_year, seed).cover]
+    return worldcover()[ground(patch, net_of(patch), day_of_year, seed).cover]
 
 
 def season(day_of_year: int) -> float:
@@ -120,50 +126,35 @@ def season(day_of_year: int) -> float:
     return float(np.cos(2 * np.pi * (day_of_year - 205) / 365.25))
 
 
-def districts(net: Net) -> tuple[int, Floats, NDArray[np.int64]]:
-    """Return which districts a patch may touch.
-
-    Returns:
-        The first row of districts; of each row from there on the cosine of its latitude, and how
-        many districts go round the Earth in it.
-    """
-    first = int(np.floor((net.lat.min() - 0.1) / DISTRICT_DEGREES))
-    last = int(np.floor((net.lat.max() + 0.1) / DISTRICT_DEGREES))
-    middles = (np.arange(first, last + 1) + 0.5) * DISTRICT_DEGREES
-    cosines = np.cos(np.radians(middles))
-    return (
-        first,
-        cosines,
-        np.maximum(1, np.floor(360 * cosines / DISTRICT_DEGREES)).astype(np.int64),
-    )
-
-
-def node_fields(net: Net, seed: int) -> NDArray[np.float32]:
-    """Return every field at the fine nodes, shape (fields, R, C)."""
-    coarse = np.zeros((FIELDS, *net.lon.shape))
-    for field, waves in COARSE_WAVES.items():
-        coarse[field] = octaves(net.coarse, waves, *wave_keys(seed, field, waves))
-    coarse[SHORE] += shore(net.lon, net.lat)
-    coarse[WET] += np.interp(np.abs(net.lat), LATITUDES, WETNESS)
+def node_fields(net: Net, seed: int) -> tuple[Singles, Singles]:
+    """Return the fields `COARSE` at coarse nodes, and `FINE` at fine ones, shape (fields, R, C)."""
+    smooth = {
+        field: octaves(net.coarse, waves, *wave_keys(seed, field, waves))
+        for field, waves in COARSE_WAVES.items()
+    }
+    lon, lat = net.degrees
+    smooth[SHORE] += shore(lon, lat).astype(np.float32)
+    smooth[WET] += np.interp(np.abs(lat), LATITUDES, WETNESS).astype(np.float32)
     mountains = octaves(net.coarse, (MOUNTAINS,), key_of(seed, "mountains"))
-    steep = np.clip(mountains + 0.1, 0.02, 1.0)
+    steep = np.clip(mountains + np.float32(0.1), _LEAST_STEEP, np.float32(1.0))
     relief = octaves(net.coarse, RELIEF, *wave_keys(seed, HEIGHT, RELIEF))
-    coarse[HEIGHT] = steep * relief
-    fine = np.empty((FIELDS, *net.fine[0].shape), dtype=np.float32)
-    refine_some(coarse, _COARSE_ONLY, fine)
-    height, fine_steep = refine(np.stack([coarse[HEIGHT], steep]))
+    coarse = np.stack([smooth[field] for field in COARSE])
+    first: Singles = np.stack([smooth[SHORE], smooth[WOODS], steep * relief])
+    fine = refine(first, spare=len(FINE) - len(first))
     for field, waves in FINE_WAVES.items():
-        smooth = refine(coarse[field][np.newaxis])[0]
-        low, high = coarse[SHORE].min(), coarse[SHORE].max()
-        if field == SHORE and (low > _FINE_SHORE or high < -_FINE_SHORE):
-            fine[field] = smooth  # no coast here; only the sign counts
-            continue
-        fine[field] = smooth + octaves(net.fine, waves, *wave_keys(seed, -field, waves))
-    fine_relief = octaves(net.fine, FINE_RELIEF, *wave_keys(seed, -HEIGHT, FINE_RELIEF))
-    height += fine_steep * fine_relief
-    fine[EAST_SLOPE], fine[NORTH_SLOPE] = slopes(height, net.node_m)
-    fine[HEIGHT] = height + (150.0 + 1_500.0 * (fine_steep - 0.02))
-    return fine
+        if field != SHORE or _has_coast(smooth[SHORE]):
+            out = fine[FINE.index(field)]
+            add_octaves(out, net.fine, waves, *wave_keys(seed, -field, waves))
+    height, steep = fine[FINE.index(HEIGHT)], refine(steep[np.newaxis])[0]
+    height += steep * octaves(net.fine, FINE_RELIEF, *wave_keys(seed, -HEIGHT, FINE_RELIEF))
+    slopes(height, net.node_m, fine[FINE.index(EAST_SLOPE)], fine[FINE.index(NORTH_SLOPE)])
+    height += _LOWLAND_M + _HIGHLAND_M * (steep - _LEAST_STEEP)
+    return coarse, fine
+
+
+def _has_coast(shore: Singles) -> bool:
+    """Say whether fine noise can turn land into sea somewhere, or sea into land."""
+    return bool(shore.min() <= _FINE_SHORE and shore.max() >= -_FINE_SHORE)
 
 
 def wave_keys(seed: int, field: int, waves: tuple[tuple[float, float], ...]) -> list[int]:
@@ -178,15 +169,16 @@ def _wave_key(seed: int, field: int, octave: int) -> int:
 
 def shore(lon: Floats, lat: Floats) -> Floats:
     """Return the share of land around places, bilinear between the mask's cells, less a half."""
-    mask = land_mask()
     x, y = lon * _CELLS_A_DEGREE - 0.5, lat * _CELLS_A_DEGREE - 0.5
-    i, j = np.floor(x), np.floor(y)
+    i, j = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
     u, v = x - i, y - j
-
-    def at(di: int, dj: int) -> Floats:
-        cells = mask((i + di + 0.5) / _CELLS_A_DEGREE, (j + dj + 0.5) / _CELLS_A_DEGREE)
-        return np.where(cells, 1.0, 0.0)
-
-    south = (1 - u) * at(0, 0) + u * at(1, 0)
-    north = (1 - u) * at(0, 1) + u * at(1, 1)
-    return (1 - v) * south + v * north - 0.5
+    # nodes lie close: each cell of the mask is looked up once
+    first, lowest = i.min(), j.min()
+    columns, rows = np.arange(first, i.max() + 2), np.arange(lowest, j.max() + 2)
+    cells = land_mask()(
+        (columns + 0.5) / _CELLS_A_DEGREE, (rows[:, np.newaxis] + 0.5) / _CELLS_A_DEGREE
+    )
+    i, j = i - first, j - lowest
+    south = (1 - u) * cells[j, i] + u * cells[j, i + 1]
+    north = (1 - u) * cells[j + 1, i] + u * cells[j + 1, i + 1]
+    return np.asarray((1 - v) * south + v * north - 0.5)

@@ -14,8 +14,8 @@ from typing import IO
 
 from s1s2.errors import CatalogError
 
-PATIENCE_S = 60.0
-"""A server has so long to start: it compiles, the first time for half a minute."""
+PATIENCE_S = 300.0
+"""A server has so long to start: it compiles, the first time for half a minute or more."""
 _GRACE_S = 5.0
 _ALLOCATION = {
     "MALLOC_ARENA_MAX": "2",

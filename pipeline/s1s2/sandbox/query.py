@@ -6,7 +6,7 @@ Nothing here knows of HTTP but the status codes of refusals.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import cql2
@@ -70,11 +70,18 @@ class Fields:
 
     def of(self, item: Item) -> Item:
         """Return the wanted parts of an item; what is both included and excluded is sent."""
-        sent = _only(item, ("id", "collection", *self.include)) if self.include else item
+        sent = _only(item, self._included) if self.include else item
         for path in self.exclude:
             sent = _without(sent, path.split("."))
-        kept = [p for p in self.include if any(_within(p, e) for e in self.exclude)]
-        return _merged(sent, _only(item, kept)) if kept else sent
+        return _merged(sent, _only(item, self._kept)) if self._kept else sent
+
+    @cached_property
+    def _included(self) -> "_Branches":
+        return _branches(("id", "collection", *self.include))
+
+    @cached_property
+    def _kept(self) -> "_Branches":
+        return _branches(p for p in self.include if any(_within(p, e) for e in self.exclude))
 
 
 @dataclass(frozen=True)
@@ -234,22 +241,40 @@ def _within(path: str, other: str) -> bool:
     return path == other or path.startswith(f"{other}.")
 
 
-def _only(item: Item, paths: Iterable[str]) -> Item:
-    sent: Item = {}
+_Branches = dict[str, "_Branches | None"]
+"""The keys that paths start with, and those below; None for all that is below."""
+
+
+def _branches(paths: Iterable[str]) -> _Branches:
+    """Return the tree of some paths, in their order.
+
+    Examples:
+        >>> _branches(["id", "assets.B01.href", "assets.B02", "assets.B02.href"])
+        {'id': None, 'assets': {'B01': {'href': None}, 'B02': None}}
+    """
+    tree: _Branches = {}
     for path in paths:
-        sent = _merged(sent, _branch(item, path.split(".")))
+        *above, last = path.split(".")
+        here: _Branches | None = tree
+        for key in above:
+            here = None if here is None else here.setdefault(key, {})
+        if here is not None:
+            here[last] = None
+    return tree
+
+
+def _only(value: Item, tree: _Branches) -> Item:
+    """Return the branches of a document that a tree names; those it lacks are left out."""
+    sent: Item = {}
+    for key, below in tree.items():
+        if key not in value:
+            continue
+        found = value[key]
+        if below is None:
+            sent[key] = found
+        elif isinstance(found, dict) and (some := _only(found, below)):
+            sent[key] = some
     return sent
-
-
-def _branch(value: Any, keys: list[str]) -> Item:  # noqa: ANN401
-    """Return the one branch of a document that a path names; empty where it has none."""
-    if not isinstance(value, dict) or keys[0] not in value:
-        return {}
-    below = value[keys[0]]
-    if len(keys) == 1:
-        return {keys[0]: below}
-    rest = _branch(below, keys[1:])
-    return {keys[0]: rest} if rest else {}
 
 
 def _without(value: Any, keys: list[str]) -> Any:  # noqa: ANN401

@@ -15,8 +15,8 @@ Block = tuple[int, int, int]
 """Level, row and column."""
 _THREADS_A_PROCESSOR = 2
 """Some of them always wait for Python's lock: with one a processor, a quarter of it lies idle."""
-_KEPT = 16
-"""Blocks that are kept, up to 34 MB: neighbouring chips share them."""
+_KEPT = 8
+"""Blocks that are kept, up to 17 MB: neighbouring chips share them."""
 
 
 class File(Protocol):

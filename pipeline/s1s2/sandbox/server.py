@@ -1,6 +1,7 @@
 """The sandbox as one server: STAC API, tokens and blobs behind the fault injection."""
 
 import asyncio
+import ctypes
 import gc
 import json
 import os
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from html import escape
 
 import uvicorn
@@ -28,6 +30,8 @@ from s1s2.sandbox.query import PLANETARY_COMPUTER, Manners
 LOOPBACK = "127.0.0.1"
 _GRACE_S = 2
 """What requests under way get when the server is to end."""
+_GARBAGE = (20_000, 20, 20)
+"""When garbage is looked for: a page of items is tens of thousands of objects, and none of them."""
 _ENDPOINTS = {
     f"{PREFIX}/": "STAC API",
     f"{PREFIX}/api.html": "its documentation",
@@ -77,8 +81,10 @@ def sandbox(
         secret: What tokens are signed with; one of its own if there is none.
         manners: How the STAC API departs from the specification.
     """
-    from s1s2.sandbox import world  # noqa: PLC0415  # compiles: not for those who serve else
+    # compiles: not for those who serve else
+    from s1s2.sandbox import compiled, world  # noqa: PLC0415
 
+    compiled.ensure_compiled()
     here = world.World(seed)
     blobs = here.routes(secret or secrets.token_bytes(32), token_lifetime_s)
     return application(here, blobs, faults, manners)
@@ -164,11 +170,19 @@ def serve_on(
     """Serve on a bound socket until told to end; see `serve`."""
     gc.collect()
     gc.freeze()  # what is there by now stays: looking through it for garbage is in vain
+    gc.set_threshold(*_GARBAGE)
+    _give_back()
     server = Server(app, announce=announce)
     if tied:
         threading.Thread(target=_end_with_input, args=(server,), daemon=True).start()
     with bound:
         asyncio.run(server.serve([bound]))
+
+
+def _give_back() -> None:
+    """Give back the memory that starting has taken and freed, where the C library can do that."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _end_with_input(server: Server) -> None:

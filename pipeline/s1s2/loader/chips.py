@@ -1,0 +1,109 @@
+"""Chips of a corpus, read directly into memory of the caller; one reader serves many threads."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from threading import Lock
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from s1s2.errors import StoreError
+from s1s2.loader.shards import ArrayForm, DamagedError, Scratch, Shard
+
+Said = Mapping[str, tuple[str, int]]
+"""Of one shard, by array: its file, and how many bytes that has."""
+Into = Mapping[str, NDArray[Any]]
+"""Of one chip, by array: where to write it."""
+
+_OPEN_AT_MOST = 256
+"""Files held open: a process may by default hold 1,024, on some systems 256 of each kind."""
+
+
+class Reading(Protocol):
+    """What reads a chip, whichever way."""
+
+    def read(self, chip: int, into: Into, scratch: Scratch) -> None:
+        """Read some arrays of one chip.
+
+        Raises:
+            StoreError: If it is missing or damaged.
+        """
+        ...
+
+
+class ChipReader:
+    """Reads chips straight from their shards.
+
+    Args:
+        forms: The arrays.
+        said_of: Says of a shard what its receipt says of its files; asked once a shard.
+        open_at_most: Files to hold open; no fewer than one shard has.
+    """
+
+    def __init__(
+        self,
+        forms: Sequence[ArrayForm],
+        said_of: Callable[[int], Said],
+        open_at_most: int = _OPEN_AT_MOST,
+    ) -> None:
+        self._forms, self._per_shard = tuple(forms), forms[0].per_shard
+        self._said_of, self._open_at_most = said_of, open_at_most
+        self._opened: dict[int, dict[str, Shard]] = {}
+        self._recent: OrderedDict[tuple[int, str], Shard] = OrderedDict()
+        self._lock = Lock()
+
+    def read(self, chip: int, into: Into, scratch: Scratch) -> None:
+        """Read some arrays of one chip.
+
+        Args:
+            chip: Which.
+            into: By array where to, of its shape and dtype, contiguous.
+            scratch: Memory of the calling thread.
+
+        Raises:
+            StoreError: If it is missing or damaged; `into` then holds anything.
+        """
+        number, place = divmod(chip, self._per_shard)
+        try:
+            shards = self._shards(chip, number, into)
+            for name, out in into.items():
+                shards[name].read(place, out, scratch)
+        except DamagedError as error:
+            msg = (
+                f"shard {number}: chip {chip} is damaged ({error}); s1s2 verify tells what else "
+                "is, with --repair it mends it"
+            )
+            raise StoreError(msg) from error
+
+    def _shards(self, chip: int, number: int, used: Into) -> dict[str, Shard]:
+        """Return the files of a shard, every one of which was looked at before any is read."""
+        with self._lock:
+            shards = self._opened.get(number)
+            if shards is None:
+                said = said_for(chip, number, self._said_of)
+                shards = {form.name: Shard(form, *said[form.name]) for form in self._forms}
+                self._opened[number] = shards
+                self._hold(number, shards)
+            self._hold(number, {name: shards[name] for name in used})
+        return shards
+
+    def _hold(self, number: int, shards: Mapping[str, Shard]) -> None:
+        """Hold the files of a shard open, and let go of those that were not used for longest."""
+        for name, shard in shards.items():
+            self._recent[number, name] = shard
+            self._recent.move_to_end((number, name))
+        while len(self._recent) > self._open_at_most:
+            self._recent.popitem(last=False)[1].let_go()
+
+
+def said_for(chip: int, shard: int, said_of: Callable[[int], Said]) -> Said:
+    """Return what the receipt of a chip's shard says of its files.
+
+    Raises:
+        StoreError: If it is missing, or not the one the corpus was finished with.
+    """
+    try:
+        return said_of(shard)
+    except StoreError as error:
+        msg = f"chip {chip} (shard {shard}) is not proven: {error}"
+        raise StoreError(msg) from error

@@ -1,0 +1,58 @@
+"""A map-style dataset, for torch's own DataLoader and its processes."""
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from s1s2.loader.fill import Row
+from s1s2.loader.finish import Plan
+from s1s2.loader.hosts import Source
+from s1s2.loader.order import Numbers
+
+if TYPE_CHECKING:
+    import torch
+
+
+class ChipDataset:
+    """A map-style torch dataset over some chips of a corpus; `Corpus.dataset` makes it.
+
+    It may be sent to other processes and be forked; each opens the shards for itself.
+    """
+
+    def __init__(self, source: Source, chips: Numbers, wanted: Plan) -> None:
+        self._source, self.chips, self._plan = source, chips, wanted
+        self._mine: tuple[tuple[int, int], Row] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_mine": None}
+
+    def __len__(self) -> int:
+        """Return how many chips there are."""
+        return len(self.chips)
+
+    def __getitem__(self, index: int) -> "dict[str, torch.Tensor | int]":
+        """Return one chip: its tensors, and `chip`, its number.
+
+        Raises:
+            StoreError: If it, or the proof of it, is missing or damaged.
+        """
+        import torch  # noqa: PLC0415  # a second to import
+
+        chip = int(self.chips[index])
+        out = {o.key: np.empty(o.shape, o.dtype) for o in self._plan.outputs}
+        self._row().fill(chip, out)
+        dtype = getattr(torch, self._plan.dtype)
+        tensors = {key: torch.from_numpy(array) for key, array in out.items()}
+        return {k: t.to(dtype) if t.is_floating_point() else t for k, t in tensors.items()} | {
+            "chip": chip
+        }
+
+    def _row(self) -> Row:
+        """Return what reads a chip in this thread of this process."""
+        here = threading.get_ident()
+        if self._mine is None or self._mine[0] != (os.getpid(), here):
+            reading = self._source.reading(self._source.said_of)
+            self._mine = ((os.getpid(), here), Row(reading, self._plan))
+        return self._mine[1]

@@ -1,0 +1,199 @@
+"""Where the reading is done: threads of this process, or a process of its own.
+
+A training loop written in Python holds the interpreter's lock most of the time, and threads that
+share it are starved (to a fiftieth, measured). A process of its own is not; only the numbers of
+slots travel. It is started as a fresh program, so it needs no `if __name__ == "__main__"`, may be
+begun in a forked or a daemonic process, and ends when its owner does, however that ends.
+"""
+
+import os
+import subprocess
+import sys
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from s1s2.errors import StoreError
+from s1s2.loader.chips import ChipReader, Reading, Said, said_for
+from s1s2.loader.fill import Failures, Filler
+from s1s2.loader.finish import Plan
+from s1s2.loader.ring import Slots
+from s1s2.loader.shards import ArrayForm
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+_END_WITHIN_S = 5.0
+"""How long a reading process may take to end before it is killed."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The corpus to read."""
+
+    forms: tuple[ArrayForm, ...]
+    """How its arrays lie in their shards; none where zarr-python must read them."""
+    root: str
+    """Its folder."""
+    per_shard: int
+    """Chips in a shard."""
+    said_of: Callable[[int], Said]
+    """Of a shard, by array: its file, and the size its receipt says."""
+
+    def reading(self, said_of: Callable[[int], Said]) -> Reading:
+        """Return what reads its chips."""
+        if self.forms:
+            return ChipReader(self.forms, said_of)
+        # zarr takes a third of a second to import, and is seldom needed
+        from s1s2.loader.zarr_reader import ZarrReader  # noqa: PLC0415
+
+        return ZarrReader(Path(self.root), self.per_shard, said_of)
+
+
+class Host(Protocol):
+    """Fills slots in the order they were asked for."""
+
+    def submit(self, slot: int, chips: Sequence[int]) -> None:
+        """Ask for the first rows of a slot to be filled."""
+        ...
+
+    def result(self, timeout_s: float) -> tuple[int, Failures]:
+        """Wait for the slot asked for first, and say which of its rows failed.
+
+        Raises:
+            StoreError: If it takes longer than that, or can never come.
+        """
+        ...
+
+    def close(self) -> None:
+        """End all reading."""
+        ...
+
+
+class ThreadHost:
+    """Reads with threads of this process."""
+
+    def __init__(self, source: Source, plan: Plan, slots: Slots, threads: int) -> None:
+        self._filler = Filler(source.reading(source.said_of), plan, slots, threads)
+        self._asked: deque[tuple[int, list[Future[Failures]]]] = deque()
+
+    def submit(self, slot: int, chips: Sequence[int]) -> None:
+        """Ask for the first rows of a slot to be filled."""
+        self._asked.append((slot, self._filler.start(slot, chips)))
+
+    def result(self, timeout_s: float) -> tuple[int, Failures]:
+        """Wait for the slot asked for first.
+
+        Raises:
+            StoreError: If it takes longer than that.
+        """
+        slot, tasks = self._asked.popleft()
+        if wait(tasks, timeout_s).not_done:
+            raise _late(timeout_s, "the reading threads")
+        return slot, [failure for task in tasks for failure in task.result()]
+
+    def close(self) -> None:
+        """End all reading."""
+        self._filler.close()
+
+
+class ProcessHost:
+    """Reads in a process of its own."""
+
+    def __init__(self, source: Source, plan: Plan, slots: Slots, threads: int) -> None:
+        self._source = source
+        self._told: set[int] = set()
+        ours, theirs = Pipe()
+        with theirs:
+            descriptors = (theirs.fileno(), slots.descriptor)
+            self._process = subprocess.Popen(  # noqa: S603  # this interpreter, this module
+                [sys.executable, "-P", "-m", "s1s2.loader", str(theirs.fileno())],
+                pass_fds=descriptors,
+                stdin=subprocess.DEVNULL,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+        self._pipe = ours
+        self._end = weakref.finalize(self, _end, os.getpid(), self._process, ours)
+        self._send({
+            "forms": [asdict(form) for form in source.forms],
+            "root": source.root,
+            "per_shard": source.per_shard,
+            "plan": plan.to_json(),
+            "slots": (slots.fields, slots.rows, slots.count, slots.descriptor),
+            "threads": threads,
+        })  # fmt: skip
+
+    def submit(self, slot: int, chips: Sequence[int]) -> None:
+        """Ask for the first rows of a slot to be filled."""
+        first = {chip // self._source.per_shard: chip for chip in reversed(chips)}
+        said = {
+            shard: dict(said_for(chip, shard, self._source.said_of))
+            for shard, chip in first.items()
+            if shard not in self._told
+        }
+        self._told |= said.keys()
+        self._send((slot, list(chips), said))
+
+    def result(self, timeout_s: float) -> tuple[int, Failures]:
+        """Wait for the slot asked for first.
+
+        Raises:
+            StoreError: If it takes longer than that, or the process is gone.
+        """
+        try:
+            if not self._pipe.poll(timeout_s):
+                raise _late(timeout_s, f"the reading process {self._process.pid}")
+            answer = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            raise self._gone() from error
+        if isinstance(answer, str):
+            msg = f"the reading process failed: {answer}"
+            raise StoreError(msg)
+        slot, failures = answer
+        return slot, failures
+
+    def close(self) -> None:
+        """End the process."""
+        self._end()
+
+    def _send(self, message: object) -> None:
+        try:
+            self._pipe.send(message)
+        except OSError as error:
+            raise self._gone() from error
+
+    def _gone(self) -> StoreError:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_WITHIN_S)
+        msg = (
+            f"the reading process {self._process.pid} ended (exit code {self._process.returncode}; "
+            "-9: killed, perhaps for memory); make the batches smaller, or read with "
+            "Feed(process=False)"
+        )
+        return StoreError(msg)
+
+
+def _end(owner: int, process: "subprocess.Popen[bytes]", pipe: "Connection[Any, Any]") -> None:
+    """End a reading process, unless we are but a fork of its owner."""
+    pipe.close()
+    if os.getpid() != owner:
+        return
+    try:
+        process.wait(_END_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _late(timeout_s: float, who: str) -> StoreError:
+    msg = (
+        f"no batch came within {timeout_s:g} s from {who}: the disk may hang, or be much slower "
+        "than that; Feed(timeout_s=...) waits longer"
+    )
+    return StoreError(msg)

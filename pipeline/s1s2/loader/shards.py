@@ -1,0 +1,234 @@
+"""Shard files read directly: the index once, then one positioned read, one check, one decode.
+
+Only what the store writes is read here: Zarr v3, `sharding_indexed`, a chunk a chip, little endian,
+blosc or nothing, crc32c. `described` says no to anything else, and zarr-python reads it instead.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numcodecs.blosc
+import numpy as np
+from crc32c import crc32c
+from numpy.typing import NDArray
+
+from s1s2.errors import StoreError
+
+# threads of ours decode chips side by side; c-blosc's own, one pool a process, would only contend
+numcodecs.blosc.use_threads = False
+
+_CHECKSUM = 4
+"""Bytes of a crc32c, little endian, after what it is of."""
+_ABSENT = np.uint64(2**64 - 1)
+"""Offset and length, in a shard's index, of a chunk that was never written."""
+_LENGTH_AT = slice(4, 8)
+_STORED_AT = slice(12, 16)
+"""Where a blosc header says how long its content is, and how long it is itself."""
+_HEADER = 16
+_TYPES = {"uint8": "|u1", "uint16": "<u2", "int16": "<i2", "float16": "<f2", "float32": "<f4"}
+_INDEX_CODECS = ["bytes", "crc32c"]
+_CODECS = {("bytes", "blosc", "crc32c"): True, ("bytes", "crc32c"): False}
+
+
+class DamagedError(StoreError):
+    """A shard's file, or a chunk of it, is missing or not what was written."""
+
+
+@dataclass(frozen=True)
+class ArrayForm:
+    """How one array of chips lies in its shards."""
+
+    name: str
+    per_shard: int
+    """Chips in one shard file."""
+    tail: tuple[int, ...]
+    """Shape of one chip's part."""
+    dtype: str
+    """NumPy's word for it, with the byte order."""
+    packed: bool
+    """Whether a chunk is a blosc frame, or the plain numbers."""
+    index_first: bool
+    """Whether the index stands before the chunks, or after them."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one chip's part, decoded."""
+        return int(np.prod(self.tail)) * np.dtype(self.dtype).itemsize
+
+
+def described(name: str, document: Mapping[str, Any]) -> ArrayForm | None:
+    """Return how an array lies in its shards, by its `zarr.json`; None if not as read here."""
+    try:
+        return _described(name, document)
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
+def _described(name: str, document: Mapping[str, Any]) -> ArrayForm | None:
+    grid, (codec,) = document["chunk_grid"], document["codecs"]
+    per_shard, *tail = grid["configuration"]["chunk_shape"]
+    how = codec["configuration"]
+    keys = document["chunk_key_encoding"]
+    names = tuple(c["name"] for c in how["codecs"])
+    known = (
+        document["zarr_format"] == 3  # noqa: PLR2004  # the version is the number
+        and (grid["name"], codec["name"], keys["name"])
+        == ("regular", "sharding_indexed", "default")
+        and keys.get("configuration", {}).get("separator", "/") == "/"
+        and not document.get("storage_transformers")
+        and document["shape"][1:] == tail
+        and how["chunk_shape"] == [1, *tail]
+        and names in _CODECS
+        and [c["name"] for c in how["index_codecs"]] == _INDEX_CODECS
+        and all(_little(c) for c in (how["codecs"][0], how["index_codecs"][0]))
+        and document["data_type"] in _TYPES
+    )
+    if not known:
+        return None
+    first = how.get("index_location", "end") == "start"
+    return ArrayForm(
+        name, per_shard, tuple(tail), _TYPES[document["data_type"]], _CODECS[names], first
+    )
+
+
+def _little(codec: Mapping[str, Any]) -> bool:
+    """Say whether the codec `bytes` puts low bytes first; for single bytes it need not say."""
+    endian: str = codec.get("configuration", {}).get("endian", "little")
+    return endian == "little"
+
+
+class Scratch:
+    """Memory that a thread reads encoded chunks into; it grows to the largest."""
+
+    def __init__(self) -> None:
+        self._memory = memoryview(bytearray(0))
+
+    def of(self, nbytes: int) -> memoryview:
+        """Return that many bytes, holding anything."""
+        if len(self._memory) < nbytes:
+            self._memory = memoryview(bytearray(nbytes))
+        return self._memory[:nbytes]
+
+
+class _File:
+    """An open file, closed when nobody holds it any more: a thread may still be reading."""
+
+    def __init__(self, path: str) -> None:
+        self.number = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        at = os.fstat(self.number)
+        self.size, self.identity = at.st_size, (at.st_dev, at.st_ino, at.st_size)
+
+    def __del__(self) -> None:
+        if hasattr(self, "number"):
+            os.close(self.number)
+
+
+class Shard:
+    """One shard file of one array: its index, kept, and its file, which may be let go of.
+
+    Args:
+        form: The array.
+        path: The file.
+        size: How many bytes its receipt says it has.
+
+    Raises:
+        DamagedError: If it is missing, of another size, or its index is damaged.
+    """
+
+    def __init__(self, form: ArrayForm, path: str, size: int) -> None:
+        self._form, self._path = form, path
+        file = self._opened()
+        if file.size != size:
+            raise self._damaged(None, f"has {file.size} bytes, expected {size}")
+        self._file: _File | None = file
+        self._identity = file.identity
+        self._offsets, self._lengths = self._index(file)
+
+    def let_go(self) -> None:
+        """Close the file once nobody reads it; the next read opens it again."""
+        self._file = None
+
+    def read(self, place: int, out: NDArray[Any], scratch: Scratch) -> None:
+        """Read and decode one chip's part.
+
+        Args:
+            place: Which chip of the shard.
+            out: Where to: shape and dtype of the array, contiguous.
+            scratch: Memory of the calling thread.
+
+        Raises:
+            DamagedError: If it is missing or damaged; `out` then holds anything.
+        """
+        offset, length = self._offsets[place], self._lengths[place]
+        file = self._held()
+        if offset < 0 or offset + length > file.size or length <= _CHECKSUM:
+            raise self._damaged(place, "is missing")
+        content = length - _CHECKSUM
+        if not self._form.packed:
+            self._read_plain(file, place, out, offset, content)
+            return
+        frame = scratch.of(length)
+        if os.preadv(file.number, [frame], offset) != length:
+            raise self._damaged(place, "ends early")
+        if crc32c(frame[:content]) != int.from_bytes(frame[content:], "little"):
+            raise self._damaged(place, "does not match its checksum")
+        self._decode(frame[:content], place, out)
+
+    def _read_plain(
+        self, file: _File, place: int, out: NDArray[Any], offset: int, content: int
+    ) -> None:
+        if content != out.nbytes:
+            raise self._damaged(place, f"has {content} bytes, expected {out.nbytes}")
+        flat, check = out.data.cast("B"), bytearray(_CHECKSUM)
+        if os.preadv(file.number, [flat, check], offset) != content + _CHECKSUM:
+            raise self._damaged(place, "ends early")
+        if crc32c(flat) != int.from_bytes(check, "little"):
+            raise self._damaged(place, "does not match its checksum")
+
+    def _decode(self, frame: memoryview, place: int, out: NDArray[Any]) -> None:
+        # a frame that decodes to less would leave the last batch's pixels in `out`
+        holds = int.from_bytes(frame[_LENGTH_AT], "little")
+        stored = int.from_bytes(frame[_STORED_AT], "little")
+        if len(frame) < _HEADER or stored != len(frame) or holds != out.nbytes:
+            raise self._damaged(place, f"holds {holds} bytes, expected {out.nbytes}")
+        try:
+            numcodecs.blosc.decompress(frame, out)
+        except (RuntimeError, ValueError) as error:
+            raise self._damaged(place, f"cannot be decoded ({error})") from error
+
+    def _opened(self) -> _File:
+        try:
+            return _File(self._path)
+        except FileNotFoundError as error:
+            raise self._damaged(None, "is missing") from error
+        except OSError as error:
+            raise self._damaged(None, f"cannot be read ({error.strerror})") from error
+
+    def _held(self) -> _File:
+        file = self._file
+        if file is None:
+            file = self._opened()
+            if file.identity != self._identity:
+                raise self._damaged(None, "was replaced since it was opened; open the corpus again")
+            self._file = file
+        return file
+
+    def _index(self, file: _File) -> tuple[list[int], list[int]]:
+        """Return offset and length of every chunk; -1 for one that was never written."""
+        size = 16 * self._form.per_shard
+        raw = bytearray(size + _CHECKSUM)
+        start = 0 if self._form.index_first else file.size - len(raw)
+        if start < 0 or os.preadv(file.number, [raw], start) != len(raw):
+            raise self._damaged(None, "is too short for an index")
+        if crc32c(memoryview(raw)[:size]) != int.from_bytes(raw[size:], "little"):
+            raise self._damaged(None, "has an index that does not match its checksum")
+        index = np.frombuffer(raw, "<u8", 2 * self._form.per_shard).reshape(-1, 2)
+        absent = (index == _ABSENT).any(axis=1) | (index >= np.uint64(2**62)).any(axis=1)
+        both = np.where(absent[:, None], -1, index.astype(np.int64))
+        return both[:, 0].tolist(), both[:, 1].tolist()
+
+    def _damaged(self, place: int | None, why: str) -> DamagedError:
+        which = "" if place is None else f", chunk {place} of {self._form.per_shard},"
+        return DamagedError(f"{self._path}{which} {why}")

@@ -1,0 +1,114 @@
+"""The commands that look at things: `show status doctor diff plan completion`.
+
+They change nothing but what lies beside a corpus. As in `commands`, what is heavy is imported late.
+"""
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from s1s2.arguments import DAMAGED, DIFFERENT, OK, parser
+from s1s2.errors import RecipeError
+from s1s2.progress import result, say
+
+if TYPE_CHECKING:
+    from s1s2.run import Run
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """Say what a corpus holds, and draw it."""
+    from s1s2.load import Corpus
+    from s1s2.report import beside
+    from s1s2.show import pick, save_pairs, summary
+
+    root = Path(arguments.corpus)
+    corpus = Corpus(root)
+    for line in summary(corpus):
+        say(line)
+    if arguments.chips is None and arguments.out is None:
+        say(f"report  {beside.write(root, seed=arguments.seed)}")
+    elif len(corpus):
+        target = Path(arguments.out or root / "pairs.png")
+        save_pairs(corpus, pick(corpus, arguments.chips), target)
+        say(f"drawn   {target}")
+    result(corpus=str(root), **{k: corpus.about[k] for k in ("corpus_id", "chips", "splits")})
+    return OK
+
+
+def report(root: Path) -> None:
+    """Write what lies beside a corpus that was just finished, unless it is there already.
+
+    A build never fails over it: the corpus is whole, and `s1s2 show` writes the page another time.
+    """
+    from s1s2.layout import Folder
+    from s1s2.report import beside
+
+    page, done = root / beside.PAGE, Folder(root).corpus
+    if page.exists() and page.stat().st_mtime >= done.stat().st_mtime:
+        return
+    try:
+        say(f"report  {beside.write(root)}")
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is not the corpus
+        why = " ".join(str(error).split()) or type(error).__name__
+        print(f"s1s2: no report: {why}; s1s2 show {root} tries again", file=sys.stderr)
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """Say how far a corpus is."""
+    from s1s2 import status as state
+    from s1s2.layout import Folder
+
+    found = state.status(Folder(Path(arguments.out)))
+    for line in state.lines(found):
+        say(line)
+    result(**asdict(found))
+    return OK
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Look for what would stop a build; exit code 5 if anything would."""
+    from s1s2.doctor import examine
+
+    worst = OK
+    for check in examine(Path(arguments.out), arguments.catalog):
+        say(str(check))
+        result(**asdict(check))
+        if check.state == "fail":
+            worst = DAMAGED
+    return worst
+
+
+def diff(arguments: argparse.Namespace) -> int:
+    """Say what differs between two corpora; exit code 1 if anything does."""
+    from s1s2.diff import diff as differences
+    from s1s2.layout import Folder
+
+    found = differences(*(Folder(Path(root)) for root in (arguments.one, arguments.other)))
+    for line in found or ["the same corpus"]:
+        say(line)
+    result(differences=found)
+    return DIFFERENT if found else OK
+
+
+def plan(run: "Run", arguments: argparse.Namespace) -> int:
+    """Say what a build will cost, before the first byte."""
+    from s1s2 import plan as planned
+
+    cost = planned.plan(run, workers=arguments.workers, threads=arguments.threads)
+    for line in planned.lines(cost, str(run.folder.root)):
+        say(line)
+    result(**asdict(cost))
+    return OK
+
+
+def completion(arguments: argparse.Namespace) -> int:
+    """Print what makes a shell complete the commands and their flags."""
+    try:
+        import shtab
+    except ModuleNotFoundError as error:
+        msg = "completion needs shtab: pip install 's1s2[completion]'"
+        raise RecipeError(msg) from error
+    print(shtab.complete(parser(), shell=arguments.shell), end="")
+    return OK
