@@ -5,11 +5,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import pandas as pd
@@ -233,19 +234,28 @@ def _ask(
         return
     local = threading.local()
     shared = open_source(catalog, pace) if catalog.items else None
+    ended: SimpleQueue[Answer | Exception] = SimpleQueue()  # in order: what fails first is the cause
 
-    def one(query: Query, key: str) -> Answer:
-        if not hasattr(local, "source"):
-            # pystac-client's session is not documented as thread-safe: one client a thread
-            local.source = shared or open_source(catalog, pace)
-        return _answer(local.source, query, key, sensor, catalog)
+    def one(query: Query, key: str) -> None:
+        try:
+            if not hasattr(local, "source"):
+                # pystac-client's session is not documented as thread-safe: one client a thread
+                local.source = shared or open_source(catalog, pace)
+            ended.put(_answer(local.source, query, key, sensor, catalog))
+        except Exception as error:  # noqa: BLE001  # it is raised where the answers are read
+            ended.put(error)
+            pace.stop()  # by then this thread would have asked the next query
 
     pool = ThreadPoolExecutor(min(pace.budget.in_flight, len(todo)))
     done = False
     try:
-        # nobody else holds the futures: an answer that is kept leaves memory
-        for future in as_completed([pool.submit(one, query, key) for query, key in todo]):
-            keep(future.result())
+        for query, key in todo:
+            pool.submit(one, query, key)
+        for _ in todo:
+            answer = ended.get()
+            if isinstance(answer, Exception):
+                raise answer
+            keep(answer)
         done = True
     finally:
         pace.stop()
