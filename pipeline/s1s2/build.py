@@ -2,6 +2,7 @@
 
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from math import ceil
 
 from s1s2 import cluster as machines
@@ -119,7 +120,7 @@ def chip(run: Run, cluster: Cluster, part: Part | None) -> tuple[list[ShardRepor
             return reports, stages.finish(run, reports)
     with lease.of_corpus(run.folder, "chip", _PATIENCE_S):
         mine = [t for t in stages.open_shards(run, cluster) if part.owns(t.shard)]
-    reports = stages.cut_chips(run, cluster, mine, patient=False)
+    reports = stages.cut_chips(run, replace(cluster, jobs=part.count), mine, patient=False)
     if not all(r.filled for r in reports):
         return reports, None
     with lease.of_corpus(run.folder, "chip", _PATIENCE_S):

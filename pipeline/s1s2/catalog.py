@@ -30,16 +30,21 @@ class Product:
 
 @dataclass(frozen=True)
 class Budget:
-    """How hard one run may press a provider's search."""
+    """How hard one run may press a provider, whatever its number of processes."""
 
     in_flight: int = 4
-    """Requests under way at once."""
+    """Searches under way at once."""
     per_second: float = 4.0
-    """Requests started a second."""
+    """Searches started a second."""
+    reads: int = 512
+    """Requests for parts of files under way at once."""
 
     def __post_init__(self) -> None:
-        if self.in_flight < 1 or self.per_second <= 0:
-            msg = f"budget: in_flight {self.in_flight} and per_second {self.per_second} must be > 0"
+        if min(self.in_flight, self.reads) < 1 or self.per_second <= 0:
+            msg = (
+                f"budget: in_flight {self.in_flight}, per_second {self.per_second} and reads "
+                f"{self.reads} must be > 0"
+            )
             raise CatalogError(msg)
 
     def shared_by(self, jobs: int) -> "Budget":
@@ -47,9 +52,10 @@ class Budget:
 
         Examples:
             >>> Budget(in_flight=4, per_second=4.0).shared_by(8)
-            Budget(in_flight=1, per_second=0.5)
+            Budget(in_flight=1, per_second=0.5, reads=64)
         """
-        return Budget(max(1, self.in_flight // jobs), self.per_second / jobs)
+        each = max(1, self.in_flight // jobs), self.per_second / jobs
+        return Budget(*each, reads=max(1, self.reads // jobs))
 
 
 @dataclass(frozen=True)

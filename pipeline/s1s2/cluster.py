@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from s1s2.errors import UnreachableError
@@ -26,6 +26,8 @@ class Cluster:
     """Address of a dask scheduler to join instead."""
     threads: int = 8
     """Chips each worker reads at once."""
+    jobs: int = 1
+    """Processes like this one that work on other shards meanwhile, this one included."""
 
 
 def run_shards(
@@ -41,7 +43,7 @@ def run_shards(
     if not cluster.scheduler and min(cluster.workers, len(tasks)) <= 1:
         reports = []
         for task in tasks:
-            reports.append(fill_shard(task))
+            reports.append(fill_shard(replace(task, sharers=cluster.jobs)))
             report(reports[-1])
         return reports
     return _on_dask(tasks, cluster, report)
@@ -54,7 +56,10 @@ def _on_dask(
 
     reports = []
     with _client(cluster, len(tasks)) as client:
-        futures = client.map(fill_shard, list(tasks), pure=False)
+        # workers that join later are not known yet: they have as much as those that were there
+        sharers = cluster.jobs * max(1, len(client.nthreads()))  # type: ignore[no-untyped-call]  # dask has no types
+        shared = [replace(task, sharers=sharers) for task in tasks]
+        futures = client.map(fill_shard, shared, pure=False)
         try:
             for future in as_completed(futures):  # type: ignore[no-untyped-call]
                 reports.append(future.result())

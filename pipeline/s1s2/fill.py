@@ -27,9 +27,10 @@ from s1s2.grid import GridSpec
 from s1s2.layout import Folder
 from s1s2.lease import Lease
 from s1s2.radiometry import DB_INVALID, baseline_offset
-from s1s2.reader import CogReader, Reader
+from s1s2.reader import IN_FLIGHT, CogReader, Reader
 from s1s2.receipts import Json
 from s1s2.scene import Scene
+from s1s2.wire import Traffic
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,14 @@ class ShardTask:
     catalogs: dict[str, Catalog] = field(repr=False)
     threads: int = 8
     """Chips read at once."""
+    sharers: int = 1
+    """Processes that fill shards meanwhile, this one included: they share the catalogs' budgets."""
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that this process may have under way at once."""
+        shares = [c.budget.shared_by(self.sharers).reads for c in self.catalogs.values()]
+        return min(IN_FLIGHT, *shares)
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,8 @@ class ShardReport:
     """False where points are left to try."""
     held: str = ""
     """Who fills it at this moment, if that is somebody else."""
+    traffic: Traffic = field(default_factory=Traffic)
+    """What was asked of servers in this run."""
 
     @property
     def short(self) -> int:
@@ -139,8 +150,8 @@ def fill_shard(task: ShardTask, reader: Reader | None = None) -> ShardReport:
         with lease.of_shard(task.folder, task.shard) as held:
             if reader is not None:
                 return _fill(task, reader, held)
-            with CogReader(task.catalogs) as own:
-                return _fill(task, own, held)
+            with CogReader(task.catalogs, task.in_flight) as own:
+                return replace(_fill(task, own, held), traffic=own.traffic)
     except HeldError as error:
         return replace(report_on(task), held=str(error))
 

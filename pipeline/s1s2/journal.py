@@ -49,6 +49,10 @@ class RunLog:
     works: list[Work] = field(default_factory=list)
     waits: Counter[str] = field(default_factory=Counter)
     """How often something was asked again, or waited for, by cause."""
+    requests: int = 0
+    """For parts of files."""
+    read_bytes: int = 0
+    """That these brought."""
     estimate: dict[str, Any] | None = None
     peak_mb: float | None = None
     """Most memory the process took, megabytes; without its children."""
@@ -159,6 +163,11 @@ def parse(lines: list[dict[str, Any]]) -> RunLog | None:
                 _progress(run, at, line)
             case "wait":
                 run.waits[str(line.get("cause", "unknown"))] += 1
+            case "reads":
+                run.requests += int(line.get("requests", 0))
+                run.read_bytes += int(line.get("bytes", 0))
+                for cause, count in line.get("again", {}).items():
+                    run.waits[f"pixels: {cause}"] += count
             case "end":
                 run.ended, run.peak_mb = str(line.get("how", "")), line.get("peak_mb")
     return run

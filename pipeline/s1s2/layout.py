@@ -10,7 +10,7 @@ from s1s2.errors import RecipeError
 from s1s2.grid import GridSpec
 from s1s2.radiometry import DB_INVALID, DB_PER_COUNT
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of everything written; a corpus of another version is refused."""
 
 

@@ -24,11 +24,9 @@ from s1s2.receipts import Json
 from s1s2.sample import SPLITS
 from s1s2.schemas import REFUSALS
 
-SELF = "sha256"
-"""Key of `corpus.json` that holds the hash of all the rest of it."""
 _OWN = {
     *("format_version", "corpus_id", "wanted", "chip_size_px", "chips_per_shard", "recipe"),
-    *("refused", "files", "chips", "splits", "statistics", SELF),
+    *("refused", "files", "chips", "splits", "statistics", "sha256"),
 }
 """Keys of `corpus.json` that `finish` knows by itself."""
 
@@ -119,7 +117,7 @@ def finish(folder: Folder, spec: GridSpec, wanted: int, about: Mapping[str, Any]
         **tally.counted(),
         **about,
     }
-    document[SELF] = receipts.sha256(receipts.to_json(document))
+    document = receipts.sealed(document)
     write_bytes(folder.corpus, receipts.to_json(document))
     return document
 
@@ -193,10 +191,7 @@ def _proven(content: bytes) -> Json:
     if receipts.to_json(document) != content:
         msg = "its bytes are not as s1s2 writes them"
         raise ValueError(msg)
-    rest = {key: value for key, value in document.items() if key != SELF}
-    if document.get(SELF) != receipts.sha256(receipts.to_json(rest)):
-        msg = "its content differs from its own hash"
-        raise ValueError(msg)
+    receipts.check_seal(document)
     return document
 
 

@@ -9,7 +9,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -96,6 +96,18 @@ def note(text: str) -> None:
         _object("wait", text=text)
     elif not _voice.quiet:
         _to_log(text)
+
+
+def count_reads(requests: int, n_bytes: int, again: Mapping[str, int]) -> None:
+    """Note in the diary what was asked of servers for pixels.
+
+    Args:
+        requests: For parts of files.
+        n_bytes: That came.
+        again: Requests that were made once more, by cause.
+    """
+    if requests and _voice.journal:
+        _voice.journal.write("reads", requests=requests, bytes=n_bytes, again=again)
 
 
 def cause_of(text: str) -> str:

@@ -25,10 +25,10 @@ from s1s2.job import Job, Pixels, checked, grid_of, plan
 from s1s2.scene import Scene
 from s1s2.sign import renewer_for, signer_for
 from s1s2.spans import Span
-from s1s2.wire import Part, Place, Wire
+from s1s2.wire import Part, Place, Traffic, Wire
 
 IN_FLIGHT = 64
-"""Requests under way at once, of all files and chips together."""
+"""Requests under way at once, of all files and chips together, unless more of us share a budget."""
 MOST_BYTES = 256 << 20
 """Fetched and not yet decoded, of all files and chips together; what comes on top of it is one
 inflated block (`geotiff.LARGEST_BLOCK`) for every chip being read."""
@@ -54,15 +54,16 @@ class CogReader:
     Thread-safe; a context manager. What one thread has asked of a file's header serves all.
     """
 
-    def __init__(self, catalogs: Mapping[str, Catalog]) -> None:
+    def __init__(self, catalogs: Mapping[str, Catalog], in_flight: int = IN_FLIGHT) -> None:
         """Open nothing yet.
 
         Args:
             catalogs: By name, as scenes have it; they decide what may be opened.
+            in_flight: Requests under way at once.
         """
         self._catalogs = catalogs
-        self._wire, self._room = Wire(IN_FLIGHT), _Room(MOST_BYTES)
-        self._pool = ThreadPoolExecutor(IN_FLIGHT, "s1s2-read")
+        self._wire, self._room = Wire(in_flight), _Room(MOST_BYTES)
+        self._pool = ThreadPoolExecutor(in_flight, "s1s2-read")
         self._headers = Headers(self._wire, self._pool)
 
     def __enter__(self) -> Self:
@@ -80,6 +81,11 @@ class CogReader:
     def through_gdal(self) -> Counter[str]:
         """Files that were left to GDAL, counted by what is odd about them."""
         return self._headers.through_gdal
+
+    @property
+    def traffic(self) -> Traffic:
+        """What was asked of servers so far."""
+        return self._wire.traffic()
 
     def grids(self, scene: Scene, bands: Sequence[Band]) -> dict[Band, GeoBox]:
         """Return the files' own grids, from their headers.

@@ -1,7 +1,8 @@
 """Receipts: what makes a shard exist, and what tells whether it is still what it was.
 
-A receipt holds a shard's rows, its refusals, the points it tried, and size and hash of its files;
-nothing of the machine, the time or the worker.
+A receipt holds a shard's rows, its refusals, the points it tried, size and hash of its files, and
+the hash of itself: before `corpus.json` is written nothing else could tell a flipped bit of it.
+Nothing of the machine, the time or the worker.
 """
 
 import hashlib
@@ -17,10 +18,13 @@ from s1s2.layout import FORMAT_VERSION, Folder
 
 Json = dict[str, Any]
 
+_SEAL = "sha256"
+"""Key of a document that holds the hash of all the rest of it."""
+
 
 def write_receipt(folder: Folder, shard: int, receipt: Json) -> None:
     """Write the receipt of a shard, whole; from here on the shard exists."""
-    write_bytes(folder.receipt(shard), to_json(receipt))
+    write_bytes(folder.receipt(shard), to_json(sealed(receipt)))
 
 
 def read_receipt(folder: Folder, shard: int) -> Json | None:
@@ -39,6 +43,10 @@ def read_receipt(folder: Folder, shard: int) -> Json | None:
             "use the s1s2 that wrote it, or build into another folder"
         )
         raise StoreError(msg)
+    try:
+        check_seal(receipt)
+    except ValueError as error:
+        raise damaged(path, str(error)) from error
     return receipt
 
 
@@ -119,6 +127,23 @@ def sha256_of(path: Path) -> str:
     """Return the hash of a file, in hexadecimal; it may be larger than the memory."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sealed(document: Json) -> Json:
+    """Return a document with the hash of all the rest of it."""
+    rest = {key: value for key, value in document.items() if key != _SEAL}
+    return rest | {_SEAL: sha256(to_json(rest))}
+
+
+def check_seal(document: Json) -> None:
+    """Compare a document with its own hash.
+
+    Raises:
+        ValueError: If they differ, or it has none.
+    """
+    if document != sealed(document):
+        msg = "its content differs from its own hash"
+        raise ValueError(msg)
 
 
 def to_json(document: Json) -> bytes:

@@ -37,7 +37,7 @@ from s1s2.errors import HeldError, StoreError
 from s1s2.fill import ShardReport, ShardTask
 from s1s2.gather import Part
 from s1s2.layout import Folder
-from s1s2.progress import note, track
+from s1s2.progress import Tick, count_reads, note, track
 from s1s2.receipts import Json
 from s1s2.run import SOURCES, Run, about, begin, begun_with, sources
 
@@ -128,10 +128,11 @@ def cut_chips(
     Raises:
         HeldError: If somebody else fills a shard, and `patient` is off.
     """
-    left = list(tasks)
+    left, again = list(tasks), Counter[str]()
     with track("chip", sum(t.slots for t in left), "chips") as tick:
         while left:
-            done = machines.run_shards(left, cluster, lambda report: tick(report.new))
+            done = machines.run_shards(left, cluster, lambda report: _count(report, tick))
+            again += sum((r.traffic.again for r in done), Counter[str]())
             held = {r.shard: r.held for r in done if r.held}
             left = [t for t in left if t.shard in held]
             if held and not patient:
@@ -139,7 +140,16 @@ def cut_chips(
             if held:
                 run.say(f"chip    waits for {len(held):,} shards: {next(iter(held.values()))}")
                 time.sleep(_POLL_S)
+    if again:
+        causes = " · ".join(f"{cause} {count:,}" for cause, count in again.most_common())
+        run.say(f"chip    {again.total():,} requests for pixels were made again: {causes}")
     return [fill.report_on(t) for t in shard_tasks(run, cluster)]
+
+
+def _count(report: ShardReport, tick: Tick) -> None:
+    tick(report.new)
+    asked = report.traffic
+    count_reads(asked.requests, asked.n_bytes, asked.again)
 
 
 def open_shards(run: Run, cluster: Cluster) -> list[ShardTask]:

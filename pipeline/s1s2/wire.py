@@ -10,9 +10,10 @@ import os
 import random
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import NamedTuple
@@ -75,6 +76,17 @@ class Part(NamedTuple):
     """Of the whole file."""
 
 
+@dataclass
+class Traffic:
+    """What was asked of servers; what lies on this machine's disk does not count."""
+
+    requests: int = 0
+    n_bytes: int = 0
+    """That came, and were asked for."""
+    again: Counter[str] = field(default_factory=Counter)
+    """Requests that were made once more, by what had become of the first."""
+
+
 class _Failure(NamedTuple):
     """Why no bytes came, when another try may bring them."""
 
@@ -96,6 +108,7 @@ class Wire:
         self._pools: dict[tuple[str, str, bool], urllib3.HTTPConnectionPool] = {}
         self._closed = Event()
         self._watch = _Watch(self._closed)
+        self._traffic = Traffic()
         logging.getLogger("urllib3.connectionpool").addFilter(_without_secrets)
 
     def close(self) -> None:
@@ -104,6 +117,11 @@ class Wire:
         with self._lock:
             for pool in self._pools.values():
                 pool.close()
+
+    def traffic(self) -> Traffic:
+        """Return what has been asked so far."""
+        with self._lock:
+            return replace(self._traffic, again=self._traffic.again.copy())
 
     def fetch(self, place: Place, start: int, stop: int) -> Part:
         """Return bytes `[start, stop)` of a file; fewer only where it ends before.
@@ -120,17 +138,30 @@ class Wire:
         found = self._ask(place, start, stop)
         for wait_s in _WAITS_S:
             if isinstance(found, Part):
-                return found
+                break
             spread = wait_s * random.uniform(0.5, 1.5)  # noqa: S311  # hides nothing
             stopped = self._closed.wait(min(max(spread, found.wait_s), _LONGEST_WAIT_S))
             if stopped or time.monotonic() - begun > _PATIENCE_S:
                 break
+            with self._lock:
+                self._traffic.again[found.cause] += 1
             found = self._ask(place, start, stop)
         if isinstance(found, Part):
             return found
         raise _unreachable(found.cause)
 
     def _ask(self, place: Place, start: int, stop: int) -> Part | _Failure:
+        """Ask once, and count it."""
+        found = None
+        try:
+            found = self._request(place, start, stop)
+        finally:
+            with self._lock:
+                self._traffic.requests += 1
+                self._traffic.n_bytes += len(found.data) if isinstance(found, Part) else 0
+        return found
+
+    def _request(self, place: Place, start: int, stop: int) -> Part | _Failure:
         """Ask once; what signed a URL that is refused is dropped, so that the next one is new."""
         url = place.url(place.href)
         parts = urlsplit(url)

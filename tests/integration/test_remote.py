@@ -1,6 +1,10 @@
 """Reading over a network that fails: nothing passing is ever recorded as an outcome."""
 
 import json
+import re
+import shutil
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +15,10 @@ import pytest
 import rasterio
 from fakes import Scenes, _Quiet, lonlat, points_file, serving
 
+from s1s2 import journal
 from s1s2.cli import main
+from s1s2.layout import Folder
+from s1s2.report.runs import history
 
 
 @dataclass
@@ -26,16 +33,26 @@ class Faults:
     left: int = 10**9
     """How many more requests fail."""
     asked: list[str] = field(default_factory=list)
+    takes_s: float = 0.0
+    """How long an answer takes."""
+    most_at_once: int = 0
 
     @contextmanager
     def running(self) -> Iterator[str]:
         faults = self
+        under_way, lock = [0], threading.Lock()
 
         class Handler(_Quiet):
             def do_HEAD(self) -> None:
                 self.give(body=False)
 
             def do_GET(self) -> None:
+                with lock:
+                    under_way[0] += 1
+                    faults.most_at_once = max(faults.most_at_once, under_way[0])
+                time.sleep(faults.takes_s)
+                with lock:  # before the answer: who has it may ask again
+                    under_way[0] -= 1
                 self.give(body=True)
 
             def give(self, *, body: bool) -> None:
@@ -89,14 +106,64 @@ def build(archive: Scenes, url: str, out: Path) -> int:
             asset["href"] = f"{url}/{asset['href']}"
     catalog = out.with_suffix(".json")
     catalog.write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    return run("build", catalog, url, out)
+
+
+def run(stage: str, catalog: Path, url: str, out: Path) -> int:
     points = points_file(out.with_suffix(".geojson"), [lonlat(502_500, 4_997_500, 32631)])
     return main(
         [
-            *("build", "--catalog", str(catalog), "--points", str(points), "--start", "2021-06-01"),
+            *(stage, "--catalog", str(catalog), "--points", str(points), "--start", "2021-06-01"),
             *("--end", "2021-07-31", "--chip-size", "128", "-o", str(out)),
             *("--allow-host", url.removeprefix("http://")),
         ]
     )
+
+
+def test_what_is_asked_again_is_told_by_cause(
+    archive: Scenes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = Faults(archive.folder, "503", left=2)
+    with server.running() as url:
+        assert build(archive, url, tmp_path / "out") == 0
+    assert "2 requests for pixels were made again: HTTP 503 2" in capsys.readouterr().out
+    assert main(["status", str(tmp_path / "out")]) == 0
+    assert "waits   pixels: HTTP 503 2" in capsys.readouterr().out
+    (log,) = journal.read(Folder(tmp_path / "out"))
+    assert log.requests == len(server.asked)
+    assert 0 < log.read_bytes < sum(p.stat().st_size for p in archive.folder.rglob("*.tif"))
+    told = history(Folder(tmp_path / "out"), 1, pairs=1, disk_bytes=1)
+    assert told is not None
+    assert ("requests for pixels", f"{log.requests:,}") in {
+        (row[0], row[2]) for row in told.compared
+    }
+    assert "pixels: HTTP 503 2" in told.notes[0]
+
+
+@pytest.mark.parametrize(("part", "share"), [("1/1", 6), ("1/3", 2)])
+def test_jobs_share_the_budget_for_reads(
+    archive: Scenes, tmp_path: Path, part: str, share: int
+) -> None:
+    out, catalog = tmp_path / "out", tmp_path / "own.toml"
+    server = Faults(archive.folder, takes_s=0.05)
+    with server.running() as url:
+        assert build(archive, url, out) == 0  # only to have the items with their addresses
+        shutil.rmtree(out)
+        text = Path("catalogs/planetary-computer.toml").read_text()
+        for line, own in (
+            (r"endpoint = .*", f'items = "{out.with_suffix(".json")}"'),
+            (r"signing = .*", 'signing = "none"'),
+            (r"per_second = .*", "reads = 6"),
+        ):
+            text = re.sub(rf"(?m)^{line}", own, text)
+        catalog.write_text(text)
+        assert run("sample", catalog, url, out) == 0
+        allow = ("--allow-host", url.removeprefix("http://"))
+        for stage in ("search", "match"):
+            assert main([stage, "-o", str(out)]) == 0
+        server.most_at_once = 0
+        assert main(["chip", "-o", str(out), "--part", part, *allow]) == 0
+    assert 0 < server.most_at_once <= share
 
 
 @pytest.mark.parametrize("fault", ["503", "429", "403", "cut"])

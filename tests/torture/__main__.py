@@ -47,6 +47,10 @@ class Plan:
     """Builds on which each cost is measured."""
 
 
+_CHANGES_A_REPORT = 3
+"""Of a report's changes, each so many-th is struck at: to draw one takes longer than to build."""
+
+
 class Row(NamedTuple):
     """One row of the table."""
 
@@ -69,8 +73,16 @@ class Torture:
     def run(self) -> None:
         """Run them all."""
         campaigns = (
-            *(self._kills, self._writes, self._signals, self._crowds, self._cluster),
-            *(self._storm, self._flips, self._losses, self._folders, self._hostile, self._cost),
+            *(self._kills, self._writes, self._report, self._signals, self._crowds),
+            *(
+                self._cluster,
+                self._storm,
+                self._flips,
+                self._losses,
+                self._folders,
+                self._hostile,
+                self._cost,
+            ),
         )
         for campaign in campaigns:
             begun = time.monotonic()
@@ -104,6 +116,16 @@ class Torture:
         return Row(
             f"every one of a build's {total:,} changes to its folder: killed there, or failing",
             f"{counts}; all recovered to the same bytes; {self._note(*tallies.values())}",
+        )
+
+    def _report(self) -> Row:
+        total = kills.changes(self._ground, self._home, report=True)
+        every = max(_CHANGES_A_REPORT, self._plan.every)
+        tally = kills.as_it_is_drawn(*self._stage(), range(0, total, every))
+        return Row(
+            "kill -9 while the report is drawn",
+            f"{tally.done['struck']:,} kills; the corpus untouched, the report drawn again; "
+            f"{self._note(tally)}",
         )
 
     def _signals(self) -> Row:

@@ -52,10 +52,11 @@ class Ground:
         strike: Strike | None = None,
         before: Callable[[], None] | None = None,
         address: str = "",
+        report: bool = False,
     ) -> Order:
         """Return the order to build it into a folder."""
         line = ("build", str(self.recipe), "-n", str(self.n), "-o", str(folder))
-        line = (*line, "--no-report", *flags)
+        line = (*line, *(() if report else ("--no-report",)), *flags)
         return Order(line, folder, {ADDRESS: address or self.address}, strike, before)
 
     def repair(self, folder: Path) -> Order:

@@ -90,6 +90,33 @@ def each_change(
     return tally
 
 
+def as_it_is_drawn(
+    ground: Ground, truth: Truth, home: Path, chosen: Iterable[int] | None = None
+) -> Tally:
+    """Kill a build as it draws the report of a finished corpus; the next one draws it whole.
+
+    Returns:
+        How many were `struck`.
+    """
+    tally, folder = Tally(), home / "drawn"
+    for number in count() if chosen is None else chosen:
+        shutil.copytree(truth.folder, folder)
+        ended = run(ground.build(folder, strike=Strike(number, "kill"), report=True))
+        name = f"change {number} of a report"
+        if ended.struck:
+            tally.done["struck"] += 1
+            found = judge.differences(folder, truth)
+            tally.add(name, [line for line in found if not line.endswith(".partial: left behind")])
+            ended = run(ground.build(folder, report=True))
+            tally.add(name, judge.after_resume(folder, truth, ended))
+        if not (folder / "report.html").read_text().rstrip().endswith("</html>"):
+            tally.add(name, ["the page is not whole"])
+        shutil.rmtree(folder)
+        if not ended.struck and chosen is None:  # there are no more
+            break
+    return tally
+
+
 def spread(ground: Ground, home: Path, number: int, seed: int) -> list[int]:
     """Draw some of the changes that a build makes, evenly spread."""
     total = changes(ground, home)
@@ -97,10 +124,12 @@ def spread(ground: Ground, home: Path, number: int, seed: int) -> list[int]:
     return [int((k + draw.random()) * total / number) for k in range(number)]
 
 
-def changes(ground: Ground, home: Path) -> int:
-    """Count the changes that a build makes to its folder."""
+def changes(ground: Ground, home: Path, *, report: bool = False) -> int:
+    """Count the changes that a build, or the drawing of its report, makes to its folder."""
     folder = home / "counted"
-    ended = run(ground.build(folder, strike=Strike(-1, "never")))
+    if report:
+        run(ground.build(folder))
+    ended = run(ground.build(folder, strike=Strike(-1, "never"), report=report))
     shutil.rmtree(folder)
     counted = COUNTED.search(ended.said)
     assert counted, ended.said

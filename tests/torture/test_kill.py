@@ -33,6 +33,14 @@ def test_a_write_that_fails(how: str, ground: Ground, truth: Truth, tmp_path: Pa
     assert tally.done["struck"] == tally.done["finished"] == 8
 
 
+@pytest.mark.slow
+def test_killed_as_the_report_is_drawn(ground: Ground, truth: Truth, tmp_path: Path) -> None:
+    total = kills.changes(ground, tmp_path, report=True)
+    tally = kills.as_it_is_drawn(ground, truth, tmp_path, [0, total // 2, total - 2])
+    assert not tally.problems, "\n".join(tally.problems)
+    assert tally.done["struck"] == 3
+
+
 def test_told_to_end(ground: Ground, truth: Truth, tmp_path: Path) -> None:
     tally = crowds.terminated(ground, truth, tmp_path, 4, SEED)
     assert not tally.problems, "\n".join(tally.problems)

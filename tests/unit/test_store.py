@@ -156,7 +156,7 @@ def test_a_file_is_written_whole_or_not_at_all(
 def test_a_receipt_of_another_format_is_refused(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     receipts.write_receipt(folder, 3, {"format_version": 99})
-    with pytest.raises(StoreError, match="format version 99, this is 1"):
+    with pytest.raises(StoreError, match="format version 99, this is 2"):
         receipts.read_receipt(folder, 3)
     assert receipts.read_receipt(folder, 4) is None
     folder.receipt(5).write_text("{")
@@ -167,10 +167,23 @@ def test_a_receipt_of_another_format_is_refused(tmp_path: Path) -> None:
 def test_a_receipt_whose_bytes_are_not_ours_is_damaged(tmp_path: Path) -> None:
     """A flipped blank leaves the content as it was; the corpus' identity is of the bytes."""
     folder = Folder(tmp_path)
-    receipts.write_receipt(folder, 0, {"format_version": 1, "rows": []})
+    receipts.write_receipt(folder, 0, {"format_version": layout.FORMAT_VERSION, "rows": []})
     assert [shard for shard, _, _ in receipts.read_proven(folder)] == [0]
     path = folder.receipt(0)
     path.write_bytes(path.read_bytes().replace(b" ", b"\t", 1))
     assert dict(receipts.read_each(folder)), "it can still be read"
     with pytest.raises(StoreError, match="not as s1s2 writes them"):
         list(receipts.read_proven(folder))
+
+
+def test_a_receipt_proves_itself(tmp_path: Path) -> None:
+    """Before `corpus.json` is there, nothing else could: a flipped digit is JSON as good as any."""
+    folder = Folder(tmp_path)
+    rows = [{"chip": 1, "lag_hours": 12}]
+    receipts.write_receipt(folder, 0, {"format_version": layout.FORMAT_VERSION, "rows": rows})
+    path = folder.receipt(0)
+    path.write_bytes(path.read_bytes().replace(b"12", b"13"))
+    with pytest.raises(StoreError, match="differs from its own hash"):
+        receipts.read_receipt(folder, 0)
+    with pytest.raises(StoreError, match="differs from its own hash"):
+        list(receipts.read_each(folder))

@@ -17,7 +17,7 @@ from fakes import _Quiet, serving
 
 from s1s2 import wire
 from s1s2.errors import ContractError, ReadError
-from s1s2.wire import Part, Place, Wire
+from s1s2.wire import Part, Place, Traffic, Wire
 
 CONTENT = bytes(range(256)) * 8
 SECRET = "sig=CANARYCANARY"  # noqa: S105  # nobody's
@@ -124,6 +124,8 @@ class TestPassing:
     ) -> None:
         server.spoilt = [fault, fault]
         assert ours.fetch(place(server), 0, 99).data == CONTENT[:99]
+        asked = ours.traffic()
+        assert (asked.requests, asked.n_bytes, asked.again.total()) == (3, 99, 2)
 
     def test_what_stays_is_unreachable_and_leaks_nothing(
         self, server: Files, ours: Wire, fault: Callable[[_Quiet], None]
@@ -320,6 +322,7 @@ def test_files_on_disk_come_the_same_way(ours: Wire, tmp_path: Path) -> None:
     assert ours.fetch(local, 100, 200) == Part(CONTENT[100:200], len(CONTENT))
     assert ours.fetch(local, 2000, 9999) == Part(CONTENT[2000:], len(CONTENT))
     assert ours.fetch(local, 5000, 9999) == Part(b"", len(CONTENT))
+    assert ours.traffic() == Traffic(), "nobody was asked"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from s1s2 import receipts, tables
 from s1s2.files import write_bytes
+from s1s2.layout import BESIDE
 from s1s2.load import Corpus
 from s1s2.report.card import card
 from s1s2.report.croissant import croissant
@@ -27,12 +28,20 @@ def write(root: Path, *, seed: int = 0) -> Path:
             nothing can be written there.
     """
     corpus = Corpus(root)
+    _sweep(root)
     write_card(corpus)
     page, figures = render(corpus, seed=seed)
     for figure in figures:
         write_bytes(root / "report" / f"{figure.name}.png", figure.png())
     write_bytes(root / PAGE, page.encode())
     return root / PAGE
+
+
+def _sweep(root: Path) -> None:
+    """Remove what was left half written by who was killed here."""
+    for place in (*(root / name for name in BESIDE), root / "report" / "*.png"):
+        for litter in place.parent.glob(f".{place.name}.*.partial"):
+            litter.unlink(missing_ok=True)
 
 
 def write_card(corpus: Corpus) -> None:

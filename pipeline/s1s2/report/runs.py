@@ -1,7 +1,7 @@
 """What the diary of a corpus says of how it was built: time, throughput, waits, estimate."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,7 @@ def _compared(
     return (
         ("queries to the catalog", f"{estimated['searches']:,}", f"{queries:,}"),
         ("pairs looked at", f"{estimated['pairs']:,}", f"{pairs:,}"),
+        *_read(estimated, found),
         ("pixels on disk", f"{estimated['disk_gb']:.2f} GB", f"{disk_bytes / 1e9:.2f} GB"),
         ("most memory", f"{estimated['memory_mb']:,} MB", f"{peak:,.0f} MB"),
         (
@@ -68,6 +69,14 @@ def _compared(
             duration(sum(run.seconds for run in found)),
         ),
     )
+
+
+def _read(estimated: Mapping[str, Any], found: Sequence[RunLog]) -> Iterator[tuple[str, str, str]]:
+    """Yield what was read, where that went over HTTP."""
+    requests, read_bytes = sum(r.requests for r in found), sum(r.read_bytes for r in found)
+    if requests:
+        yield "requests for pixels", f"{estimated['reads']:,}", f"{requests:,}"
+        yield "pixels read", f"{estimated['read_gb']:.1f} GB", f"{read_bytes / 1e9:.1f} GB"
 
 
 def _row(run: RunLog) -> tuple[str, ...]:
