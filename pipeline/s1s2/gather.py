@@ -234,7 +234,8 @@ def _ask(
         return
     local = threading.local()
     shared = open_source(catalog, pace) if catalog.items else None
-    ended: SimpleQueue[Answer | Exception] = SimpleQueue()  # in order: what fails first is the cause
+    # in the order they ended: of several failures the first is the cause
+    ended: SimpleQueue[Answer | Exception] = SimpleQueue()
 
     def one(query: Query, key: str) -> None:
         try:
