@@ -295,6 +295,12 @@ def _add_cluster(command: argparse.ArgumentParser) -> None:
         help="join a dask cluster instead, as tcp://host:8786",
     )
     command.add_argument(
+        "--cluster",
+        default="",
+        metavar="FILE",
+        help="ask a batch system (Slurm, PBS, LSF, SGE, OAR) for workers, as this TOML says",
+    )
+    command.add_argument(
         "--threads",
         type=_count,
         default=8,

@@ -1,4 +1,4 @@
-"""Where shards are filled: in this process, on dask workers here, or on a dask cluster."""
+"""Where shards are filled: in this process, on dask workers here, on a cluster, as batch jobs."""
 
 import logging
 import signal
@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from s1s2.batch import Batch, started
 from s1s2.errors import UnreachableError
 from s1s2.fill import ShardReport, ShardTask, fill_shard
 
@@ -26,6 +27,8 @@ class Cluster:
     """Address of a dask scheduler to join instead."""
     threads: int = 8
     """Chips each worker reads at once."""
+    batch: Batch | None = None
+    """Jobs of a batch system to ask for instead."""
     jobs: int = 1
     """Processes like this one that work on other shards meanwhile, this one included."""
 
@@ -40,7 +43,8 @@ def run_shards(
     Raises:
         UnreachableError: If the scheduler cannot be joined, or is lost, or workers keep dying.
     """
-    if not cluster.scheduler and min(cluster.workers, len(tasks)) <= 1:
+    elsewhere = cluster.scheduler or cluster.batch
+    if not elsewhere and min(cluster.workers, len(tasks)) <= 1:
         reports = []
         for task in tasks:
             reports.append(fill_shard(replace(task, sharers=cluster.jobs)))
@@ -57,7 +61,8 @@ def _on_dask(
     reports = []
     with _client(cluster, len(tasks)) as client:
         # workers that join later are not known yet: they have as much as those that were there
-        sharers = cluster.jobs * max(1, len(client.nthreads()))  # type: ignore[no-untyped-call]  # dask has no types
+        known = len(client.nthreads())  # type: ignore[no-untyped-call]  # dask has no types
+        sharers = cluster.jobs * max(1, cluster.batch.jobs if cluster.batch else known)
         shared = [replace(task, sharers=sharers) for task in tasks]
         futures = client.map(fill_shard, shared, pure=False)
         try:
@@ -85,6 +90,8 @@ def _client(cluster: Cluster, n_tasks: int) -> Iterator["Client"]:
         address = cluster.scheduler
         # we say ourselves, in one line, that a scheduler was lost
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+        if cluster.batch:
+            address = stack.enter_context(started(cluster.batch))
         if not address:
             with _deaf_children():
                 local = LocalCluster(  # type: ignore[no-untyped-call]

@@ -75,8 +75,10 @@ def _begun(arguments: argparse.Namespace) -> "Run":
 
 def _cluster(arguments: argparse.Namespace) -> "Cluster":
     from s1s2.cluster import Cluster
+    from s1s2.recipe import load_batch
 
-    return Cluster(arguments.workers, arguments.scheduler, arguments.threads)
+    batch = load_batch(Path(arguments.cluster)) if arguments.cluster else None
+    return Cluster(arguments.workers, arguments.scheduler, arguments.threads, batch)
 
 
 def _build(arguments: argparse.Namespace) -> int:

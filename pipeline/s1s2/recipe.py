@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from s1s2 import catalog as catalog_words
 from s1s2.bands import Sensor
+from s1s2.batch import Batch
 from s1s2.catalog import ITEMS_SUFFIXES, Catalog
 from s1s2.chip import ChipRules
 from s1s2.errors import CatalogError, RecipeError
@@ -270,6 +271,29 @@ def _items_catalog(path: Path) -> Catalog:
         items=str(path),
         folders=(str(path if path.is_dir() else path.parent),),
     )
+
+
+class _BatchFile(BaseModel):
+    """Lends the dataclass of a cluster's TOML the rule that unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    batch: Batch
+
+
+def load_batch(path: Path) -> Batch:
+    """Load the TOML of `--cluster`.
+
+    Raises:
+        RecipeError: If it cannot be read, or says what is not known.
+    """
+    try:
+        return _BatchFile.model_validate({"batch": read_toml(path, "cluster")}).batch
+    except ValidationError as error:
+        text = explain(error, f"cluster {path}", _BatchFile).replace(" batch.", " ")
+        raise RecipeError(text) from None
+    except CatalogError as error:
+        raise RecipeError(str(error)) from None
 
 
 def catalogs_of(recipe: Recipe, allow_hosts: tuple[str, ...] = ()) -> dict[Sensor, Catalog]:
