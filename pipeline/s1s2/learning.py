@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from s1s2.arguments import OK
-from s1s2.errors import RecipeError
+from s1s2.errors import ContractError, RecipeError
+from s1s2.layout import Folder
 from s1s2.progress import result, say
 
 if TYPE_CHECKING:
@@ -64,14 +65,26 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _labelled(run: Path, arguments: argparse.Namespace, spec: "EvaluateSpec") -> "Labelled":
-    """Open what is judged on: --data, or else the corpus that the first run learnt from."""
+    """Open what is judged on: --data, or else the corpus that the first run learnt from.
+
+    Raises:
+        ContractError: If nothing that can be judged on lies there.
+        StoreError: If it is a corpus that is unfinished or damaged.
+    """
     from s1s2.learn.foreign import open_foreign
     from s1s2.learn.labelled import of_corpus
     from s1s2.learn.run_folder import RunFolder
 
     place = Path(arguments.data or RunFolder(run).read()["corpus"])
-    found = None if (place / "corpus.json").exists() else open_foreign(place)
-    return found or of_corpus(place, spec, _path(arguments.labels), say)
+    folder = Folder(place)
+    if folder.corpus.exists() or folder.recipe.exists():  # finished or not: it says which
+        return of_corpus(place, spec, _path(arguments.labels), say)
+    if found := open_foreign(place):
+        return found
+    msg = f"{place}: holds no corpus, BigEarthNet or EuroSAT"
+    if not arguments.data:
+        msg += f", though {run} learnt from a corpus there; say with --data where it lies now"
+    raise ContractError(msg)
 
 
 def _path(text: str | None) -> Path | None:

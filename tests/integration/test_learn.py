@@ -1,5 +1,6 @@
 """Learning from a small corpus: train, stop, go on, be damaged, be judged."""
 
+import dataclasses
 import json
 import shutil
 import socket
@@ -13,15 +14,27 @@ import pytest
 from fakes import Scenes, lonlat, points_file
 
 from s1s2 import Corpus
+from s1s2.bands import Sensor
 from s1s2.cli import main
 from s1s2.errors import ContractError, RecipeError, StoreError
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 's1s2[learn]'")
 safetensors_torch = pytest.importorskip("safetensors.torch")
 
-from ranks import train_apart  # noqa: E402
+from ranks import NARROW, train_apart  # noqa: E402
 
-from s1s2.learn import batches, evaluate, labelled, resnet, results, settings, train  # noqa: E402
+from s1s2.learn import (  # noqa: E402
+    batches,
+    classify,
+    evaluate,
+    labelled,
+    online,
+    resnet,
+    results,
+    settings,
+    train,
+    units,
+)
 from s1s2.learn.encoders import encoder_path, load_encoder  # noqa: E402
 from s1s2.learn.machine import Machine, this_machine  # noqa: E402
 
@@ -46,7 +59,7 @@ size_px = 32
 def _narrow() -> Iterator[None]:
     """Networks of a hundredth of their size: nothing here depends on how wide they are."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resnet, "_WIDTHS", (4, 8, 8, 16))
+        patch.setattr(resnet, "_WIDTHS", NARROW)
         yield
 
 
@@ -164,6 +177,15 @@ def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(
     assert_same(tmp_path / "run", whole)
 
 
+def test_a_run_that_goes_on_keeps_its_log_whole(corpus: Path, tmp_path: Path) -> None:
+    """Step 4, the end of the first epoch, was logged and kept: it is not done again."""
+    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run_to(corpus, tmp_path / "run", recipe("s1", probe_epochs=0), 4)
+    run_to(corpus, tmp_path / "run", recipe("s1", probe_epochs=0))
+    log = accumulators.EventAccumulator(str(tmp_path / "run/log")).Reload()
+    assert [event.step for event in log.Scalars("loss/s1")] == [4, 8]
+
+
 def test_a_damaged_checkpoint_is_passed_over_in_one_line(
     corpus: Path, whole: Path, tmp_path: Path
 ) -> None:
@@ -236,6 +258,46 @@ def test_two_sensors_see_one_ground_across_and_one_sensor_two(corpus: Path, tmp_
     assert not torch.equal(*drawn["s2"][:2])
 
 
+def test_a_run_reads_chips_of_its_split_alone(
+    corpus: Path, labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the loop nor the online probe looks at a chip of another split."""
+    learnt, probed = [], []
+
+    def loop(opened: Corpus, chips: np.ndarray) -> Iterator[batches.Raw]:
+        learnt.extend(chips.ravel().tolist())
+        return batches.batches(opened, chips)
+
+    def look(opened: Corpus, rows: np.ndarray) -> batches.Raw:
+        probed.extend(opened.index["chip"].to_numpy()[rows].tolist())
+        return batches.read_rows(opened, rows)
+
+    monkeypatch.setattr(train, "batches", loop)
+    monkeypatch.setattr(online, "read_rows", look)
+    around = train.Around(CPU, lambda _: None, labels)
+    own = set(Corpus(corpus).chips("train").tolist())
+    train.train(Corpus(corpus), tmp_path / "run", recipe("s1", epochs=2, split="train"), around)
+    assert len(own) < len(Corpus(corpus))
+    assert set(learnt) <= own
+    first = learnt[: len(learnt) // 2]
+    assert len(set(first)) == len(first) == len(own) // 4 * 4
+    assert set(probed) == own
+
+
+def test_what_normalises_is_the_train_split(corpus: Path) -> None:
+    opened = Corpus(corpus)
+    known = (opened.index["split"] == "train").to_numpy()
+    raw = batches.read_rows(opened, np.arange(len(known)))
+    for sensor, convert in [(Sensor.S2, units.to_reflectance), (Sensor.S1, units.to_power)]:
+        values = convert(raw[sensor])[0]
+        values = (units.to_decibels(values) if sensor is Sensor.S1 else values).double().numpy()
+        scaling = units.Scaling.of_corpus(opened.about, sensor)
+        seen, unseen = (values[rows].mean(axis=(0, 2, 3)) for rows in (known, ~known))
+        np.testing.assert_allclose(scaling.mean, seen, rtol=2e-5)
+        np.testing.assert_allclose(scaling.deviation, values[known].std(axis=(0, 2, 3)), rtol=1e-3)
+        assert (np.abs(unseen / seen - 1) > 1e-4).all()  # so that they could be told apart
+
+
 def test_too_few_chips_for_a_batch_are_told_before_anything_is_written(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -251,8 +313,13 @@ def test_pieces_too_small_for_batch_moments_are_told(corpus: Path, tmp_path: Pat
 
 
 def test_a_loss_that_is_no_number_stops_the_run(corpus: Path, tmp_path: Path) -> None:
-    with pytest.raises(ContractError, match="the loss is not finite"):
-        run_to(corpus, tmp_path / "run", recipe("s2", learning_rate=1e30, warmup_epochs=0.0))
+    wild = recipe("s2", learning_rate=1e30, warmup_epochs=0.0, probe_epochs=0)
+    with pytest.raises(ContractError, match="the loss or a weight is not finite"):
+        run_to(corpus, tmp_path / "run", wild)
+    kept = list((tmp_path / "run/checkpoints").glob("*.safetensors"))
+    assert kept
+    for path in kept:
+        assert all(t.isfinite().all() for t in safetensors_torch.load_file(path).values())
 
 
 @pytest.mark.slow
@@ -265,6 +332,9 @@ def test_two_processes_train_one_model(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text(text)
     torch.multiprocessing.spawn(train_apart, args=(str(tmp_path), str(corpus)), nprocs=2)
     assert [(tmp_path / f"code-{rank}").read_text() for rank in (0, 1)] == ["0", "0"]
+    steps, others = ((tmp_path / f"weights-{rank}").read_text().split() for rank in (0, 1))
+    assert steps == others  # though each process sees views of its own
+    assert len(set(steps)) == 8
     assert (tmp_path / "run/encoder-s1.safetensors").stat().st_size
     assert json.loads((tmp_path / "run/run.json").read_text())["processes"] == 2
 
@@ -272,6 +342,15 @@ def test_two_processes_train_one_model(corpus: Path, tmp_path: Path) -> None:
 def spec(**changes: object) -> settings.EvaluateSpec:
     small = {"fractions": (0.5, 1.0), "seeds": 2, "least_steps": 2, "most_steps": 3}
     return settings.EvaluateSpec(**{**small, "batch_size": 4, "resamples": 20, **changes})
+
+
+def probed(
+    runs: list[Path], data: labelled.Labelled, out: Path, **changes: object
+) -> tuple[list[evaluate.Judged], list[str]]:
+    """Judge S2 by a probe on all labels; return that and what was said."""
+    said: list[str] = []
+    alone = spec(fractions=(1.0,), seeds=1, ways=("probe",), sensors=("s2",), **changes)
+    return evaluate.evaluate(runs, data, out, alone, said.append), said
 
 
 @pytest.fixture(scope="module")
@@ -296,6 +375,50 @@ def test_a_sweep_judges_every_job_and_goes_on_where_it_stopped(
         assert (path.stat().st_mtime_ns == when) == (path != lost)
 
 
+def test_scores_of_other_labels_are_not_taken_for_these(
+    whole: Path, data: labelled.Labelled, tmp_path: Path
+) -> None:
+    first, _ = probed([whole], data, tmp_path)
+    turned = dataclasses.replace(data, truth=~data.truth)
+    second, _ = probed([whole], turned, tmp_path)
+    assert not np.array_equal(first[0].scores, second[0].scores)
+    assert len(list((tmp_path / "jobs").iterdir())) == 2
+    probed([whole], data, tmp_path, cloudy_from=0.5)  # decides no score: nothing is done anew
+    assert len(list((tmp_path / "jobs").iterdir())) == 2
+
+
+def test_damaged_scores_are_judged_again(
+    whole: Path, data: labelled.Labelled, tmp_path: Path
+) -> None:
+    first, _ = probed([whole], data, tmp_path)
+    path = next((tmp_path / "jobs").iterdir())
+    for content in (path.read_bytes()[:-4], b"", b"no array"):
+        path.write_bytes(content)
+        again, said = probed([whole], data, tmp_path)
+        assert f"damaged {path}: not the scores of this job; judged again" in said
+        np.testing.assert_array_equal(again[0].scores, first[0].scores)
+
+
+def test_it_is_said_when_a_run_has_seen_places_of_the_test(
+    corpus: Path, whole: Path, data: labelled.Labelled, tmp_path: Path
+) -> None:
+    """`whole` learnt from all splits; a run of the train split alone has seen none of the test."""
+    test = len(data.rows("test"))
+    _, said = probed([whole], data, tmp_path / "o")
+    told = f"seen    {test} of {test} test chips lie in cells that run learnt from: its scores"
+    assert any(line.startswith(told) for line in said)
+    clean = tmp_path / "clean"
+    run_to(corpus, clean, recipe("s2", epochs=1, probe_epochs=0, split="train"))
+    _, said = probed([clean], data, tmp_path / "o")
+    assert not any(line.startswith("seen") for line in said)
+
+
+def test_one_labelled_chip_is_too_few(whole: Path, data: labelled.Labelled, tmp_path: Path) -> None:
+    split = np.where(np.arange(len(data.split)) == data.rows("train")[0], "train", "test")
+    with pytest.raises(ContractError, match="one chip in split train; an evaluation needs two"):
+        probed([whole], dataclasses.replace(data, split=split), tmp_path)
+
+
 def test_tables_hold_every_score_with_its_interval(
     whole: Path, data: labelled.Labelled, tmp_path: Path
 ) -> None:
@@ -314,6 +437,10 @@ def test_tables_hold_every_score_with_its_interval(
     paths = results.write(summed, tmp_path / "out", "a title")
     assert [p.name for p in paths] == ["scores.csv", "differences.csv", "tables.md", "labels.png"]
     assert (tmp_path / "out/labels.png").read_bytes().startswith(b"\x89PNG")
+    written = paths[2].read_text()
+    for subset, metric in [("all", "mean average precision"), ("clear", "accuracy")]:
+        assert f"**{subset}: {summed.chips[subset]:,} test chips, {metric} (95 %" in written
+    assert "| sensor | way | 50% | 100% |" in written
 
 
 def test_label_subsets_are_nested_and_of_train_alone(data: labelled.Labelled) -> None:
@@ -327,6 +454,56 @@ def test_label_subsets_are_nested_and_of_train_alone(data: labelled.Labelled) ->
         assert before == train_rows
     one, other = (evaluate.label_subset(data, 0.5, seed).tolist() for seed in (0, 1))
     assert one != other
+
+
+def test_cloud_and_shadow_together_make_a_chip_cloudy(
+    corpus: Path, labels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hidden(Corpus):
+        @property
+        def index(self):  # noqa: ANN202
+            return super().index.assign(
+                cloud_fraction=[0.0, 0.08, 0.2, 0.0, *[0.0] * 14],
+                shadow_fraction=[0.0, 0.05, 0.0, 0.09, *[0.0] * 14],
+            )
+
+    monkeypatch.setattr(labelled, "Corpus", Hidden)
+    found = labelled.of_corpus(corpus, spec(cloudy_from=0.1), labels, print)
+    assert found.cloudy.tolist() == [False, True, True, *[False] * 15]
+
+
+def test_scratch_starts_anew_and_fine_tuning_from_the_run(
+    whole: Path, data: labelled.Labelled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[dict[str, torch.Tensor]] = []
+
+    def noting(_: object, model: torch.nn.Module, *__: object) -> None:
+        begun.append({k: t.clone() for k, t in model.encoders["s2"].state_dict().items()})
+
+    monkeypatch.setattr(classify.Trainer, "_fit", noting)
+    trained = load_encoder(encoder_path(whole, Sensor.S2))
+    trainer = classify.Trainer(data, {Sensor.S2: trained}, spec(), CPU.device)
+    for seed, fresh in [(0, False), (0, True), (0, True), (1, True)]:
+        trainer.scores(data.rows("train"), seed, fresh=fresh)
+    tuned, scratch, same, other = (weights["conv1.weight"] for weights in begun)
+    assert torch.equal(tuned, trained.weights.state_dict()["conv1.weight"])
+    assert not torch.equal(scratch, tuned)
+    assert torch.equal(scratch, same)
+    assert not torch.equal(scratch, other)
+
+
+def test_a_chip_is_judged_by_itself(
+    whole: Path, data: labelled.Labelled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batch normalisation stands still: which chips are judged together does not matter."""
+    found = []
+    for at_once in (256, 3):
+        monkeypatch.setattr(classify, "_JUDGED_AT_ONCE", at_once)
+        trained = {Sensor.S1: load_encoder(encoder_path(whole, Sensor.S1))}
+        trainer = classify.Trainer(data, trained, spec(), CPU.device)
+        found.append(trainer.scores(data.rows("train"), 0, fresh=False))
+    assert np.ptp(found[0], axis=0).min() > 0
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-6)
 
 
 def test_splits_share_no_cell(data: labelled.Labelled) -> None:
@@ -350,6 +527,10 @@ def test_labels_must_be_there_and_fit(corpus: Path, tmp_path: Path) -> None:
     path = tmp_path / "few.parquet"
     pd.DataFrame({"chip": [0], "wood": [0.5]}).to_parquet(path)
     with pytest.raises(ContractError, match="names every chip"):
+        labelled.of_corpus(corpus, spec(), path, print)
+    numbers = np.repeat(Corpus(corpus).index["chip"].to_numpy(), 2)
+    pd.DataFrame({"chip": numbers, "wood": 0.5}).to_parquet(path)
+    with pytest.raises(ContractError, match="a chip comes twice"):
         labelled.of_corpus(corpus, spec(), path, print)
 
 
@@ -378,6 +559,23 @@ def test_the_command_line_trains_and_judges(
     assert "expected numbers with commas" in capsys.readouterr().err
     assert main(["evaluate", str(tmp_path / "none"), "-o", out]) == 2
     assert "no pre-training run there" in capsys.readouterr().err
+    assert main(["evaluate", run, "-o", out, "--data", str(tmp_path)]) == 2
+    assert f"{tmp_path}: holds no corpus, BigEarthNet or EuroSAT" in capsys.readouterr().err
+    unfinished = shutil.copytree(corpus, tmp_path / "unfinished")
+    (unfinished / "corpus.json").unlink()
+    assert main(["evaluate", run, "-o", out, "--data", str(unfinished)]) == 2
+    assert "run the same s1s2 build again to go on" in capsys.readouterr().err
+    about = Path(run, "run.json")
+    about.write_text(about.read_text().replace(str(corpus), str(corpus) + "-moved"))
+    assert main(["evaluate", run, "-o", out]) == 2
+    assert "say with --data where it lies now" in capsys.readouterr().err
+
+
+def test_processes_that_cannot_be_joined_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with pytest.raises(ContractError, match=r"WORLD_SIZE.*start by torchrun"), this_machine():
+        pass
 
 
 def test_alone_a_run_joins_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

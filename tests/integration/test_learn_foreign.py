@@ -1,5 +1,6 @@
 """BigEarthNet and EuroSAT in the layout they are downloaded in, made up and small."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -14,7 +15,17 @@ from s1s2.errors import ContractError
 
 pytest.importorskip("torch", reason="torch is not installed: pip install 's1s2[learn]'")
 
-from s1s2.learn import foreign
+from s1s2.learn import (
+    encoders,
+    evaluate,
+    foreign,
+    labelled,
+    resnet,
+    results,
+    settings,
+    units,
+)
+from s1s2.learn.units import BANDS
 
 SIZES = {"B01": 20, "B09": 20} | dict.fromkeys(["B02", "B03", "B04", "B08"], 120)
 
@@ -133,6 +144,52 @@ def test_eurosat_has_one_class_a_chip_and_bands_in_our_order(tmp_path: Path) -> 
     assert data.truth.astype(int).tolist() == [[1, 0], [0, 1], [0, 1]]
     found = data.read(np.array([0]))[Sensor.S2][0, :, 0, 0].tolist()
     assert found == [100, 200, 300, 400, 500, 600, 700, 800, 850, 900, 1100, 1200]
+
+
+def untrained(run: Path, *sensors: Sensor) -> Path:
+    """A run's folder with encoders that learnt nothing."""
+    for sensor in sensors:
+        bands = len(BANDS[sensor])
+        scaling = units.Scaling((0.0,) * bands, (1.0,) * bands)
+        trained = encoders.Trained(sensor, "resnet18", scaling, resnet.resnet("resnet18", bands))
+        encoders.save_encoder(encoders.encoder_path(run, sensor), trained, {})
+    return run
+
+
+def judged(run: Path, data: labelled.Labelled, out: Path) -> pd.DataFrame:
+    spec = settings.EvaluateSpec(
+        fractions=(1.0,), seeds=1, size_px=32, batch_size=2, epochs=1, least_steps=1, most_steps=1,
+        resamples=5,
+    )  # fmt: skip
+    found = evaluate.evaluate([run], data, out, spec, lambda _: None)
+    return results.summarise(found, data, spec).table()
+
+
+@pytest.mark.parametrize("foreign_set", ["EuroSAT", "BigEarthNet"])
+def test_a_run_is_judged_on_chips_from_elsewhere(
+    v2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, foreign_set: str
+) -> None:
+    monkeypatch.setattr(resnet, "_WIDTHS", (4, 8, 8, 16))
+    run = untrained(tmp_path / "run", *Sensor)
+    if foreign_set == "EuroSAT":
+        for number in range(4):
+            name = "AnnualCrop" if number % 2 else "Forest"
+            bands = np.full((13, 64, 64), 1000 + number, "uint16")
+            tif(tmp_path / "ds" / name / f"{name}_{number}.tif", bands)
+        data = foreign.eurosat(tmp_path / "ds")
+    else:
+        data = foreign.bigearthnet_v2(v2)
+    split = np.array(["train", "train", "test", "test"])[: len(data.split)]
+    data = dataclasses.replace(data, split=split)
+    table = judged(run, data, tmp_path / "out")
+    exclusive = foreign_set == "EuroSAT"
+    assert set(table["sensor"]) == ({"s2"} if exclusive else {"s1", "s2", "fusion"})
+    assert set(table["way"]) == {"scratch", "probe:run", "finetune:run"}
+    assert table["score"].between(0, 1).all()
+    if exclusive:
+        radar_alone = untrained(tmp_path / "radar", Sensor.S1)
+        with pytest.raises(ContractError, match="EuroSAT shows s2: no run has the encoders"):
+            judged(radar_alone, data, tmp_path / "out")
 
 
 def test_a_folder_of_neither_is_none_and_a_missing_file_is_named(v2: Path, tmp_path: Path) -> None:

@@ -7,7 +7,15 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 's1s2[learn]'")
 
-from ranks import embeddings, learn_apart, linear, loss_of  # noqa: E402
+from ranks import (  # noqa: E402
+    embeddings,
+    learn_apart,
+    learnt,
+    linear,
+    loss_of,
+    pieces_of,
+    still_twins,
+)
 from torch import multiprocessing as mp  # noqa: E402
 
 from s1s2.learn import barlow  # noqa: E402
@@ -39,6 +47,15 @@ def test_affine_changes_of_the_embeddings_do_not_change_the_loss() -> None:
     assert float(changed) == pytest.approx(float(loss_of(z_a, z_b)), rel=5e-3)
 
 
+def test_the_loss_keeps_its_digits_where_the_network_is_in_bfloat16() -> None:
+    z_a, z_b = (z.bfloat16() for z in embeddings())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = loss_of(z_a, z_b)
+        correlation = barlow.cross_correlation(z_a, z_b)
+    assert correlation.dtype == torch.float32
+    assert float(found) == pytest.approx(float(loss_of(z_a.float(), z_b.float())), rel=1e-6)
+
+
 def test_equal_and_independent_dimensions_cost_nothing() -> None:
     z = torch.randn(64, 5, generator=torch.Generator().manual_seed(0))
     z = z - z.mean(0)
@@ -59,7 +76,19 @@ def test_two_processes_have_the_loss_and_gradient_of_one(tmp_path: Path) -> None
     z_a, z_b = embeddings()
     alone = loss_of(model(z_a), model(z_b))
     alone.backward()
+    whole = learnt(still_twins(), pieces_of(0, 8, 1))
     for rank in range(2):
-        loss, gradient = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        loss, gradient = found["linear"]
         assert float(loss) == pytest.approx(float(alone.detach()), rel=1e-5)
         torch.testing.assert_close(gradient, model.weight.grad, rtol=1e-4, atol=1e-6)
+        for count in (1, 2):
+            torch.testing.assert_close(found[f"pieces {count}"], whole, rtol=1e-3, atol=1e-4)
+        assert found["agree"][0].tolist() == [True, False]
+
+
+def test_pieces_have_the_loss_and_gradient_of_the_whole_batch() -> None:
+    whole = learnt(still_twins(), pieces_of(0, 8, 1))
+    for count in (2, 4):
+        pieces = learnt(still_twins(), pieces_of(0, 8, count))
+        torch.testing.assert_close(pieces, whole, rtol=1e-3, atol=1e-4)

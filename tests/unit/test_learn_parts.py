@@ -9,7 +9,16 @@ from s1s2.errors import RecipeError
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 's1s2[learn]'")
 
-from s1s2.learn import classify, optimise, probe, scores, settings, twins  # noqa: E402
+from s1s2.learn import (  # noqa: E402
+    classify,
+    evaluate,
+    labelled,
+    optimise,
+    probe,
+    results,
+    scores,
+    settings,
+)
 from s1s2.learn.resnet import resnet  # noqa: E402
 
 
@@ -35,24 +44,6 @@ def test_any_number_of_channels_and_a_name_that_is_none() -> None:
     assert resnet("resnet18", 12)(torch.zeros(2, 12, 32, 32)).shape == (2, 512)
     with pytest.raises(RecipeError, match="expected one of resnet18, resnet50"):
         resnet("resnet34", 3)
-
-
-def test_pieces_give_the_gradient_of_the_whole_batch() -> None:
-    spec = settings.TrainSpec(mode="both", projector=16)
-    torch.manual_seed(0)
-    model = twins.Twins(spec).eval()  # batch moments are the only thing that pieces change
-    chips = {"s1": torch.randn(8, 2, 32, 32), "s2": torch.randn(8, 12, 32, 32)}
-
-    def piece(first: int, last: int) -> "twins.Viewed":
-        return [(chips[s][first:last], chips[s][first:last].flip(3)) for s in ("s1", "s2")]
-
-    whole = twins.learn_from(model, [lambda: piece(0, 8)], 0.005)
-    expected = [p.grad.clone() for p in model.parameters()]
-    model.zero_grad()
-    parts = twins.learn_from(model, [lambda: piece(0, 4), lambda: piece(4, 8)], 0.005)
-    torch.testing.assert_close(parts.losses, whole.losses, rtol=1e-4, atol=1e-4)
-    for parameter, wanted in zip(model.parameters(), expected, strict=True):
-        torch.testing.assert_close(parameter.grad, wanted, rtol=1e-2, atol=2e-3)
 
 
 def test_lars_scales_steps_to_the_weights_and_leaves_biases_alone() -> None:
@@ -148,6 +139,39 @@ def test_a_probe_finds_what_is_linear() -> None:
     assert (logits.argmax(1) == classes[150:].int().argmax(1)).float().mean() > 0.95
 
 
+def test_frozen_features_are_of_the_chip_alone_and_leave_the_network_as_it_was() -> None:
+    """Batch normalisation stands still: neither a chip's neighbours nor the probe move it."""
+    encoder = resnet("resnet18", 2).train()
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    chips = torch.randn(6, 2, 32, 32, generator=torch.Generator().manual_seed(0))
+    device = torch.device("cpu")
+    whole = probe.features_of(encoder, [chips], device)
+    parts = probe.features_of(encoder, list(chips.split(2)), device)
+    torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-5)
+    assert encoder.training
+    assert all(torch.equal(before[name], t) for name, t in encoder.state_dict().items())
+
+
+def test_clear_and_cloudy_chips_are_scored_apart() -> None:
+    truth = np.random.default_rng(0).random((60, 3)) < 0.5
+    cloudy = np.arange(60) % 3 == 0
+    split = np.where(np.arange(60) < 20, "train", "test")
+    data = labelled.Labelled(
+        "made up", "1", (), ("a", "b", "c"), False, truth, split, np.arange(60), cloudy,
+        lambda _: {},
+    )  # fmt: skip
+    right = np.where(truth, 1.0, -1.0).astype("float32")
+    logits = np.where(cloudy[:, None], -right, right)[20:]  # all wrong under clouds
+    job = evaluate.Job("run", "probe", "s2", 1.0, 0)
+    spec = settings.EvaluateSpec(seeds=1, resamples=10)
+    summed = results.summarise([evaluate.Judged(job, logits)], data, spec)
+    assert summed.chips == {"all": 40, "clear": 27, "cloudy": 13}
+    table = summed.table().set_index(["subset", "metric"])["score"]
+    assert (table["clear", "accuracy"], table["cloudy", "accuracy"]) == (1, 0)
+    assert table["all", "accuracy"] == pytest.approx(27 / 40, abs=1e-4)
+    assert table["clear", "mAP"] == 1 > table["all", "mAP"] > table["cloudy", "mAP"]
+
+
 def test_nearest_finds_itself_first_and_its_twin_next() -> None:
     features = torch.randn(10, 16, generator=torch.Generator().manual_seed(0))
     features[7] = features[2] * 1.01
@@ -182,7 +206,16 @@ def test_flags_override_a_recipe() -> None:
         ("[train]\nmode = 's3'", "train.mode"),
         ("[train]\nbatch_size = 1", "batch_size 1: expected 2 or more"),
         ("[views]\ncloud = 2", "cloud 2.0: expected 0 to 1"),
+        ("[train]\narchitecture = 'resnet34'", "'resnet18' or 'resnet50'"),
+        ("[train]\nlearning_rate = nan", "learning_rate nan: expected more than 0"),
+        ("[train]\nseed = -1", "seed -1: expected 0 or more"),
+        ("[views]\nleast_share = 0", "least_share 0.0: expected more than 0"),
+        ("[views]\ngain_db = inf", "gain_db inf: expected 0 or more"),
         ("[evaluate]\nfractions = [0.0]", "expected shares above 0"),
+        ("[evaluate]\nfractions = [0.1, 0.1]", "fractions 0.1, 0.1: expected one or more, each"),
+        ("[evaluate]\nways = []", "expected one or more, each once"),
+        ("[evaluate]\nbatch_size = 1", "batch_size 1: expected 2 or more"),
+        ("[evaluate]\nfinetune_rate = -1.0", "finetune_rate -1.0: expected more than 0"),
         ("[train", "not TOML"),
     ],
 )

@@ -27,15 +27,17 @@ def cross_correlation(z_a: Tensor, z_b: Tensor) -> Tensor:
     """Return the cross-correlation of two embeddings over the batch of all processes.
 
     Args:
-        z_a: Embeddings of one view, (B, D) float32.
+        z_a: Embeddings of one view, (B, D).
         z_b: Embeddings of the other view of the same chips, (B, D).
 
     Returns:
-        (D, D): row i, column j correlates dimension i of `z_a` with j of `z_b`, each of zero mean
-        and unit deviation over the batch.
+        (D, D) float32: row i, column j correlates dimension i of `z_a` with j of `z_b`, each of
+        zero mean and unit deviation over the batch.
     """
-    a, b = (_standardised(gathered(z)) for z in (z_a, z_b))
-    return a.T @ b / len(a)
+    # inside autocast the product would be rounded to bfloat16, and the loss with it to 2 digits
+    with torch.autocast(z_a.device.type, enabled=False):
+        a, b = (_standardised(gathered(z.float())) for z in (z_a, z_b))
+        return a.T @ b / len(a)
 
 
 def barlow_loss(c: Tensor, off_diagonal_weight: float) -> Tensor:

@@ -113,7 +113,10 @@ def turned(chips: dict[Sensor, Tensor], generator: np.random.Generator) -> dict[
 def _batches(
     rows: NDArray[np.int64], size: int, steps: int, generator: np.random.Generator
 ) -> Iterator[NDArray[np.int64]]:
-    """Yield `steps` batches; each row comes once before any comes again."""
+    """Yield `steps` whole batches; within a pass no row comes twice.
+
+    What is left at the end of a pass and fills no batch waits for the next, in another order.
+    """
     size = min(size, len(rows))
     order = np.empty(0, dtype=np.int64)
     for _ in range(steps):

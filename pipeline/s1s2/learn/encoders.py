@@ -23,6 +23,8 @@ class Trained:
     architecture: str
     scaling: Scaling
     weights: ResNet
+    cells: tuple[int, ...] = ()
+    """Those it learnt from, so that an evaluation can tell what it has seen."""
 
     def fresh(self) -> ResNet:
         """Return an encoder of the same make with weights drawn anew."""
@@ -41,7 +43,7 @@ def encoder_path(run: Path, sensor: Sensor) -> Path:
 
 
 def save_encoder(path: Path, trained: Trained, facts: dict[str, Any]) -> None:
-    """Write an encoder; its header holds architecture, bands, scaling and further facts.
+    """Write an encoder; its header holds architecture, bands, scaling, cells and further facts.
 
     Raises:
         StoreError: If it cannot be written.
@@ -51,6 +53,7 @@ def save_encoder(path: Path, trained: Trained, facts: dict[str, Any]) -> None:
         "architecture": trained.architecture,
         "bands": json.dumps([str(b) for b in BANDS[trained.sensor]]),
         "scaling": json.dumps(asdict(trained.scaling)),
+        "cells": json.dumps(trained.cells),
         "facts": json.dumps(facts, sort_keys=True),
     }
     weights = {k: t.detach().cpu().contiguous() for k, t in trained.weights.state_dict().items()}
@@ -72,6 +75,7 @@ def load_encoder(path: Path) -> Trained:
             msg = f"{path}: trained on bands {header['bands']}, not on those a corpus has"
             raise StoreError(msg)
         scaling = Scaling(**{k: tuple(v) for k, v in json.loads(header["scaling"]).items()})
+        cells = tuple(int(cell) for cell in json.loads(header["cells"]))
         encoder = resnet(header["architecture"], len(BANDS[sensor]))
         encoder.load_state_dict(weights)
     except FileNotFoundError as error:
@@ -80,4 +84,4 @@ def load_encoder(path: Path) -> Trained:
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         msg = f"{path}: not an encoder of s1s2 train, or damaged ({error})"
         raise StoreError(msg) from error
-    return Trained(sensor, header["architecture"], scaling, encoder.eval())
+    return Trained(sensor, header["architecture"], scaling, encoder.eval(), cells)

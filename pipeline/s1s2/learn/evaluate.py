@@ -4,7 +4,7 @@ Every job (a way to learn, a sensor, a share of the labels, a seed) leaves its t
 of its own, so a sweep that was stopped goes on, and tables can be made anew without training.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from io import BytesIO
@@ -26,6 +26,8 @@ from s1s2.learn.settings import EvaluateSpec, digest
 Scores = NDArray[np.float32]
 _MEMORY_BYTES = 4 * 2**30
 _READ_AT_ONCE = 256
+_LEAST_LABELLED = 2
+"""Batch normalisation needs more than one chip."""
 SENSORS: dict[str, tuple[Sensor, ...]] = {
     "s1": (Sensor.S1,),
     "s2": (Sensor.S2,),
@@ -52,6 +54,21 @@ class Job:
         """Way and run in a word, for tables."""
         return f"{self.way}:{self.run}" if self.run else self.way
 
+    @property
+    def percent(self) -> str:
+        """Share of the labels, for people."""
+        return percent(self.fraction)
+
+
+def percent(fraction: float) -> str:
+    """Return a share in percent, with the digits it has.
+
+    Examples:
+        >>> [percent(share) for share in (0.005, 0.07, 1.0)]
+        ['0.5%', '7%', '100%']
+    """
+    return f"{100 * fraction:g}%"
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -77,7 +94,10 @@ def evaluate(
         ContractError: If two runs are of one name, or none has an encoder of a sensor wanted.
         StoreError: If an encoder is missing or damaged, or nothing can be written.
     """
-    data.rows("train"), data.rows("test")
+    if len(data.rows("train")) < _LEAST_LABELLED:
+        msg = f"{data.name}: one chip in split train; an evaluation needs two or more to learn from"
+        raise ContractError(msg)
+    test = data.rows("test")
     data = held(data, _MEMORY_BYTES)
     trained = {path.name: _encoders(path) for path in runs}
     if len(trained) < len(runs):
@@ -85,22 +105,39 @@ def evaluate(
         raise ContractError(msg)
     jobs = list(_jobs(trained, data, spec))
     if not jobs:
-        msg = f"{out}: nothing to do: no run has encoders of {', '.join(spec.sensors)}"
+        msg = (
+            f"{data.name} shows {' and '.join(data.sensors)}: no run has the encoders that "
+            f"{', '.join(spec.sensors)} would need; nothing to do"
+        )
         raise ContractError(msg)
-    sweep = _Sweep(data, trained, out, spec, {})
+    for name, encoders in trained.items():
+        if seen := seen_before(data, encoders.values()):
+            say(
+                f"seen    {seen:,} of {len(test):,} test chips lie in cells that {name} learnt "
+                "from: its scores flatter it"
+            )
+    sweep = _Sweep(data, trained, out, spec, say, {})
     found: list[Judged] = []
     for number, job in enumerate(jobs, 1):
         found.append(Judged(job, sweep.scores(job)))
-        say(
-            f"judged  {number:,} of {len(jobs):,} · {job.title} · {job.sensor} · {job.fraction:.0%}"
-        )
+        say(f"judged  {number:,} of {len(jobs):,} · {job.title} · {job.sensor} · {job.percent}")
     return found
 
 
 def label_subset(data: Labelled, fraction: float, seed: int) -> NDArray[np.int64]:
     """Return the train rows whose labels may be used: a smaller share is part of a larger one."""
     order = np.random.default_rng([seed, 1]).permutation(data.rows("train"))
-    return np.sort(order[: max(2, round(fraction * len(order)))])
+    return np.sort(order[: max(_LEAST_LABELLED, round(fraction * len(order)))])
+
+
+def seen_before(data: Labelled, encoders: Iterable[Trained]) -> int:
+    """Return how many test chips lie in cells that some encoder learnt from.
+
+    Splits go by cells, so there are none, unless a run took another split than `train`, or learnt
+    from a corpus with a smaller share of test cells. BigEarthNet v2 has no cells to be told by.
+    """
+    learnt = {cell for encoder in encoders for cell in encoder.cells}
+    return int(np.isin(data.cell[data.rows("test")], list(learnt)).sum())
 
 
 def _encoders(run: Path) -> dict[Sensor, Trained]:
@@ -130,26 +167,44 @@ class _Sweep:
     trained: dict[str, dict[Sensor, Trained]]
     out: Path
     spec: EvaluateSpec
+    say: Callable[[str], None]
     features: dict[tuple[str, Sensor], torch.Tensor]
     """Of all rows, by run and sensor, once worked out."""
 
     def scores(self, job: Job) -> Scores:
         path = self.out / "jobs" / f"{self._name(job)}.npy"
-        if path.exists():
-            return np.load(path, allow_pickle=False)  # type: ignore[no-any-return]
+        if (kept := self._kept(path)) is not None:
+            return kept
         found = self._probed(job) if job.way == "probe" else self._trained(job)
         content = BytesIO()
         np.save(content, found, allow_pickle=False)
         files.write_bytes(path, content.getvalue())
         return found
 
+    def _kept(self, path: Path) -> Scores | None:
+        """Return the scores that an earlier sweep left; None if it did not, or they are damaged."""
+        if not path.exists():
+            return None
+        try:
+            found: Scores = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            found = np.empty(0, dtype=np.float32)
+        if found.shape == (len(self.data.rows("test")), len(self.data.classes)):
+            return found
+        self.say(f"damaged {path}: not the scores of this job; judged again")
+        return None
+
     def _name(self, job: Job) -> str:
         """Name a job's file by all that decides its scores."""
         makes = [t.architecture for t in self._of(job).values()]
         weights = [_fingerprint(t) for t in self._of(job).values()] if job.run else makes
         scaling = [asdict(t.scaling) for t in self._of(job).values()]
-        free = replace(self.spec, fractions=(1.0,), resamples=1, seeds=1, ways=(), sensors=())
-        mark = digest(free, job, {"data": self.data.identity, "of": weights, "scaling": scaling})
+        usual = EvaluateSpec()  # in place of what decides no job's scores
+        free = replace(
+            self.spec, fractions=usual.fractions, sensors=usual.sensors, ways=usual.ways,
+            seeds=usual.seeds, resamples=usual.resamples, cloudy_from=usual.cloudy_from,
+        )  # fmt: skip
+        mark = digest(free, job, {"data": self.data.mark, "of": weights, "scaling": scaling})
         return f"{job.way}-{job.sensor}-{job.fraction:g}-{job.seed}-{mark}"
 
     def _of(self, job: Job) -> dict[Sensor, Trained]:

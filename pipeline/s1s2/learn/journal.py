@@ -22,8 +22,9 @@ _DECIBELS = ((-20.0, 0.0), (-26.0, -6.0), (2.0, 14.0))
 class Journal:
     """The TensorBoard log of a run."""
 
-    def __init__(self, folder: Path, first_step: int) -> None:
-        self._writer = SummaryWriter(str(folder), purge_step=first_step)
+    def __init__(self, folder: Path, steps_done: int) -> None:
+        """Go on after `steps_done`; what was logged of later steps is to be done again."""
+        self._writer = SummaryWriter(str(folder), purge_step=steps_done + 1)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Write numbers by name."""

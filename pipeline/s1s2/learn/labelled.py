@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ class Labelled:
     name: str
     """What it is, for tables."""
     identity: str
-    """Changes when its content does."""
+    """Changes when its pixels do."""
     sensors: tuple[Sensor, ...]
     classes: tuple[str, ...]
     exclusive: bool
@@ -40,6 +41,14 @@ class Labelled:
     cloudy: NDArray[np.bool_]
     read: Callable[[NDArray[np.int64]], Raw]
     """Reads rows as stored."""
+
+    @property
+    def mark(self) -> str:
+        """Stands for all that scores follow from: pixels, labels and splits."""
+        words = [self.identity, *self.classes, *self.split.tolist()]
+        whole = sha256("\n".join(words).encode())
+        whole.update(np.packbits(self.truth).tobytes())
+        return whole.hexdigest()
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Return the rows of a split.

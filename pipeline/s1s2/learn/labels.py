@@ -72,6 +72,9 @@ def _from_table(path: Path, index: "geopandas.GeoDataFrame") -> CoverShares:
             f"column of shares a class ({error})"
         )
         raise ContractError(msg) from error
+    if len(chosen) > len(index):
+        msg = f"labels {path}: a chip comes twice; expected one row a chip"
+        raise ContractError(msg)
     shares = chosen.to_numpy(np.float32)
     if not (shares.size and ((shares >= 0) & (shares <= 1)).all()):
         msg = f"labels {path}: expected shares from 0 to 1, and at least one class"

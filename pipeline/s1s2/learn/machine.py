@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from s1s2.errors import ContractError
 from s1s2.learn.settings import TrainSpec
 
 
@@ -43,6 +44,14 @@ class Machine:
             return cast("nn.Module", torch.compile(model))
         return model
 
+    def agree(self, number: int) -> bool:
+        """Say whether all processes hold the same number."""
+        if self.world == 1:
+            return True
+        found = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in range(self.world)]
+        dist.all_gather(found, torch.tensor([number], device=self.device))
+        return all(int(other) == number for other in found)
+
     def title(self) -> str:
         """Name the machine in a few words, for people."""
         if self.device.type == "cuda":
@@ -52,7 +61,11 @@ class Machine:
 
 @contextmanager
 def this_machine() -> Iterator[Machine]:
-    """Join the processes that torchrun started, or stand alone; take a GPU where there is one."""
+    """Join the processes that torchrun started, or stand alone; take a GPU where there is one.
+
+    Raises:
+        ContractError: If there are other processes, but they cannot be joined.
+    """
     gpu = torch.cuda.is_available()
     local = int(os.environ.get("LOCAL_RANK", "0"))
     device = torch.device("cuda", local) if gpu else torch.device("cpu")
@@ -61,7 +74,11 @@ def this_machine() -> Iterator[Machine]:
     if "RANK" not in os.environ:
         yield Machine(device)
         return
-    dist.init_process_group("nccl" if gpu else "gloo")
+    try:
+        dist.init_process_group("nccl" if gpu else "gloo")
+    except (ValueError, RuntimeError) as error:
+        msg = f"RANK is set, but the other processes cannot be joined ({error}); start by torchrun"
+        raise ContractError(msg) from error
     try:
         yield Machine(device, dist.get_rank(), dist.get_world_size())
     finally:

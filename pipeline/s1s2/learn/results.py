@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from s1s2 import files
-from s1s2.learn.evaluate import Judged
+from s1s2.learn.evaluate import Judged, percent
 from s1s2.learn.labelled import Labelled
 from s1s2.learn.scores import (
     Floats,
@@ -25,6 +25,7 @@ from s1s2.learn.scores import (
 from s1s2.learn.settings import EvaluateSpec
 
 SUBSETS = ("all", "clear", "cloudy")
+_METRICS = {"mAP": "mean average precision", "accuracy": "accuracy"}
 _LEAST_CHIPS = 10
 """A subset of fewer test chips is not scored."""
 
@@ -107,7 +108,11 @@ def write(results: Results, out: Path, title: str) -> list[Path]:
         StoreError: If they cannot be written.
     """
     table = results.table()
-    tables = [_markdown(table, subset, chips) for subset, chips in results.chips.items()]
+    tables = [
+        _markdown(table, subset, chips, metric)
+        for metric in _METRICS
+        for subset, chips in results.chips.items()
+    ]
     contents = {
         "scores.csv": table.to_csv(index=False).encode(),
         "differences.csv": results.differences().to_csv(index=False).encode(),
@@ -119,14 +124,14 @@ def write(results: Results, out: Path, title: str) -> list[Path]:
     return [out / name for name in contents]
 
 
-def _markdown(table: pd.DataFrame, subset: str, chips: int) -> str:
-    """Return one subset's mean average precision: a line a model, a column a share of labels."""
-    chosen = table[(table["subset"] == subset) & (table["metric"] == "mAP")]
+def _markdown(table: pd.DataFrame, subset: str, chips: int, metric: str) -> str:
+    """Return one subset's scores: a line a model, a column a share of labels."""
+    chosen = table[(table["subset"] == subset) & (table["metric"] == metric)]
     fractions = sorted(chosen["fraction"].unique())
     lines = [
-        f"**{subset}: {chips:,} test chips, mean average precision (95 % interval)**",
+        f"**{subset}: {chips:,} test chips, {_METRICS[metric]} (95 % interval)**",
         "",
-        "| sensor | way | " + " | ".join(f"{f:.0%}" for f in fractions) + " |",
+        "| sensor | way | " + " | ".join(map(percent, fractions)) + " |",
         "|---" * (2 + len(fractions)) + "|",
     ]
     for (sensor, way), rows in chosen.groupby(["sensor", "way"], sort=False):

@@ -97,10 +97,11 @@ class RunFolder:
             "s1s2": __version__,
             "train": asdict(recipe.train),
         }
+        cells = _cells(corpus, recipe.train.split)
         for sensor in sensors_of(recipe.train.mode):
             encoder = twins.encoders[sensor]
             scaling = Scaling.of_corpus(corpus.about, sensor)
-            trained = Trained(sensor, recipe.train.architecture, scaling, encoder)  # type: ignore[arg-type]
+            trained = Trained(sensor, recipe.train.architecture, scaling, encoder, cells)  # type: ignore[arg-type]
             save_encoder(encoder_path(self.root, sensor), trained, facts)
         files.write_bytes(self.card, _card(self, corpus, recipe, seconds, machine).encode())
 
@@ -110,6 +111,12 @@ def _description(recipe: LearnRecipe, corpus: Corpus, world: int) -> dict[str, A
     kept = {k: v for k, v in settings.items() if k not in _FREE_TO_CHANGE}
     # several processes see other views and, on CPUs, other batch moments
     return kept | {"corpus_id": corpus.about["corpus_id"], "processes": world}
+
+
+def _cells(corpus: Corpus, split: str) -> tuple[int, ...]:
+    index = corpus.index
+    learnt = index if split == "all" else index[index["split"] == split]
+    return tuple(int(cell) for cell in sorted(learnt["cell"].unique()))
 
 
 def _card(run: RunFolder, corpus: Corpus, recipe: LearnRecipe, seconds: float, machine: str) -> str:

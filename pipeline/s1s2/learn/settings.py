@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from importlib.resources import files
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,21 +23,45 @@ Mode = Literal["s1", "s2", "both", "cross"]
 
 def _not_below(spec: object, least: float, *keys: str) -> None:
     for key in keys:
-        if getattr(spec, key) < least:
-            msg = f"{key} {getattr(spec, key)}: expected {least} or more"
+        value = getattr(spec, key)
+        if not (value >= least and isfinite(value)):
+            msg = f"{key} {value}: expected {least} or more"
+            raise RecipeError(msg)
+
+
+def _above_zero(spec: object, *keys: str) -> None:
+    for key in keys:
+        value = getattr(spec, key)
+        if not (value > 0 and isfinite(value)):
+            msg = f"{key} {value}: expected more than 0"
+            raise RecipeError(msg)
+
+
+def _shares(spec: object, *keys: str) -> None:
+    for key in keys:
+        if not 0 <= getattr(spec, key) <= 1:
+            msg = f"{key} {getattr(spec, key)}: expected 0 to 1"
+            raise RecipeError(msg)
+
+
+def _each_once(spec: object, *keys: str) -> None:
+    for key in keys:
+        values = getattr(spec, key)
+        if not values or len(set(values)) < len(values):
+            msg = f"{key} {', '.join(map(str, values))}: expected one or more, each once"
             raise RecipeError(msg)
 
 
 @dataclass(frozen=True)
 class ViewSpec:
-    """How a view is made of a chip. `strength` of all but geometry grows over `ramp_epochs`."""
+    """How a view is made of a chip."""
 
     size_px: int = 128
     """Side of a view in pixels; 0 for that of the chip."""
     least_share: float = 0.4
     """Smallest share of the chip's area that a crop takes; its sides stay equal."""
     ramp_epochs: float = 5.0
-    """Epochs until dropout and clouds reach their probability."""
+    """Epochs over which the probabilities of dropout and clouds grow to those given."""
     brightness: float = 0.2
     """S2: greatest relative change of a band's reflectance."""
     contrast: float = 0.2
@@ -53,14 +78,9 @@ class ViewSpec:
     """S1: probability that one of the two polarisations is blanked."""
 
     def __post_init__(self) -> None:
-        shares = ("least_share", "brightness", "contrast", "band_dropout", "cloud")
-        for key in (*shares, "polarisation_dropout"):
-            if not 0 <= getattr(self, key) <= 1:
-                msg = f"{key} {getattr(self, key)}: expected 0 to 1"
-                raise RecipeError(msg)
-        if self.least_share == 0:
-            msg = "least_share 0: expected more than 0"
-            raise RecipeError(msg)
+        _shares(self, "least_share", "brightness", "contrast")
+        _shares(self, "band_dropout", "cloud", "polarisation_dropout")
+        _above_zero(self, "least_share")
         _not_below(self, 0, "size_px", "ramp_epochs", "gain_db", "speckle_looks")
 
 
@@ -69,7 +89,7 @@ class TrainSpec:
     """How encoders are pre-trained; the defaults are for one GPU and some thousands of chips."""
 
     mode: Mode = "both"
-    architecture: str = "resnet18"
+    architecture: Literal["resnet18", "resnet50"] = "resnet18"
     projector: int = 2048
     """Width of the projector's layers and of the embedding."""
     off_diagonal: float = 0.005
@@ -99,7 +119,9 @@ class TrainSpec:
     def __post_init__(self) -> None:
         _not_below(self, 1, "epochs", "pieces", "projector")
         _not_below(self, 2, "batch_size")
+        _above_zero(self, "learning_rate")
         _not_below(self, 0, "warmup_epochs", "checkpoint_minutes", "probe_epochs", "weight_decay")
+        _not_below(self, 0, "seed", "off_diagonal")
 
 
 @dataclass(frozen=True)
@@ -134,9 +156,13 @@ class EvaluateSpec:
     """Bootstrap resamples of cells and seeds behind an interval of 95 %."""
 
     def __post_init__(self) -> None:
-        _not_below(self, 1, "seeds", "epochs", "least_steps", "batch_size", "resamples")
-        wrong = [f for f in self.fractions if not 0 < f <= 1]
-        if wrong or not self.fractions:
+        _not_below(self, 1, "seeds", "epochs", "least_steps", "most_steps", "resamples")
+        _not_below(self, 2, "batch_size")
+        _not_below(self, 0, "size_px", "weight_decay", "probe_penalty")
+        _above_zero(self, "finetune_rate", "scratch_rate", "least_share")
+        _shares(self, "least_share", "cloudy_from")
+        _each_once(self, "fractions", "sensors", "ways")
+        if [f for f in self.fractions if not 0 < f <= 1]:
             msg = f"fractions {self.fractions}: expected shares above 0 and up to 1"
             raise RecipeError(msg)
 

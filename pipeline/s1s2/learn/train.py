@@ -17,7 +17,7 @@ from torch import Generator, nn
 from torch.optim import Optimizer
 
 from s1s2.bands import Sensor
-from s1s2.errors import ContractError
+from s1s2.errors import ContractError, StoreError
 from s1s2.learn.batches import Order, Raw, batches
 from s1s2.learn.checkpoints import Checkpoints
 from s1s2.learn.journal import Journal
@@ -108,6 +108,12 @@ def _begin(
     optimiser = optimiser_of(twins, recipe.train)
     checkpoints = Checkpoints(folder.checkpoints, say)
     step = checkpoints.restore(twins, optimiser)
+    if not machine.agree(step):
+        msg = (
+            f"{folder.root}: the processes do not find the same checkpoint there; put it on a disk "
+            "that all of them share"
+        )
+        raise StoreError(msg)
     main = machine.rank == 0
     return _Run(
         recipe, machine, twins, machine.wrapped(twins, recipe.train), optimiser, checkpoints,
@@ -205,11 +211,7 @@ class _Run:
         """Log losses, rate and throughput, and stop when the loss is no number."""
         losses = _losses(self.twins, outcome)
         if not all(isfinite(value) for value in losses.values()):
-            msg = (
-                f"step {self.step}: the loss is not finite ({losses}); a smaller learning_rate or "
-                "a longer warm-up helps"
-            )
-            raise ContractError(msg)
+            raise _diverged(self.step)
         now = time.monotonic()
         rate = self.chips_since / max(now - self.since, 1e-9)
         self.chips_since, self.since = 0, now
@@ -229,8 +231,14 @@ class _Run:
             self.say(f"epoch   {epoch + 1} of {self.recipe.train.epochs} · loss {losses}")
 
     def save(self) -> None:
-        """Write a checkpoint, from the first process."""
+        """Write a checkpoint, from the first process.
+
+        Raises:
+            ContractError: If a weight is no number: the checkpoints before stay.
+        """
         if self.machine.rank == 0:
+            if not all(bool(t.isfinite().all()) for t in self.twins.state_dict().values()):
+                raise _diverged(self.step)
             self.checkpoints.save(self.step, self.twins, self.optimiser)
         self.saved_at = time.monotonic()
 
@@ -238,6 +246,13 @@ class _Run:
         """Bring the log to disk."""
         if self.journal:
             self.journal.close()
+
+
+def _diverged(step: int) -> ContractError:
+    return ContractError(
+        f"step {step}: the loss or a weight is not finite; a smaller learning_rate or a longer "
+        "warm-up helps, in another folder"
+    )
 
 
 def _due(epoch: int, every: int) -> bool:
