@@ -24,9 +24,9 @@ STATISTICS = {str(b): {"mean": 900.0 + 7 * i, "std": 300.0 + i} for i, b in enum
 class Chipset:
     """Some chips on disk, and what they hold."""
 
-    def __init__(self, root: Path, n: int, per_shard: int = 5) -> None:
+    def __init__(self, root: Path, n: int, per_shard: int = 5, codec: layout.Codec = "lz4") -> None:
         self.folder, self.n, self.per_shard = Folder(root), n, per_shard
-        self.plans = layout.arrays(GridSpec(SIZE))
+        self.plans = layout.arrays(GridSpec(SIZE), codec)
         rng = np.random.default_rng(7)
         store.create(self.folder, self.plans, n, per_shard, {})
         self.blocks: dict[str, np.ndarray] = {}

@@ -84,6 +84,12 @@ def parser() -> argparse.ArgumentParser:
         commands, "verify", "prove a finished corpus: every file, checksum and pixel"
     )
     _add_verify(command)
+    command = _command(
+        commands,
+        "export",
+        "write a finished corpus in another library's layout; goes on if run again",
+    )
+    _add_export(command)
     _add_looking(commands)
     _add_learning(commands)
     command = _command(
@@ -196,6 +202,19 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
     _add_cluster(command)
 
 
+def _add_export(command: argparse.ArgumentParser) -> None:
+    command.add_argument("corpus", metavar="CORPUS", help="folder of a finished corpus")
+    command.add_argument(
+        "--to",
+        choices=("webdataset", "geotiff"),
+        required=True,
+        help="tars of NumPy arrays and JSON, or a GeoTIFF per chip and sensor",
+    )
+    command.add_argument(
+        "-o", "--out", metavar="FOLDER", required=True, help="a new folder, or one to go on with"
+    )
+
+
 def _add_sandbox(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--port", type=_whole, default=8765, help="port to listen on, 0 for any (default: 8765)"
@@ -250,6 +269,11 @@ def _add_what(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--chip-size", type=_whole, metavar="PX", help="side of a chip in 10 m pixels"
+    )
+    command.add_argument(
+        "--codec",
+        choices=("lz4", "zstd", "none"),
+        help="how pixels are packed (default: lz4; zstd is a tenth smaller)",
     )
     command.add_argument(
         "--max-lag-hours", type=float, metavar="H", help="greatest time between the two scenes"

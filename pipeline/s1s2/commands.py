@@ -34,6 +34,7 @@ def _open(arguments: argparse.Namespace) -> "Run":
         "search.end": arguments.end,
         "sample.points": str(Path(arguments.points).resolve()) if arguments.points else None,
         "grid.size_px": arguments.chip_size,
+        "store.codec": arguments.codec,
         "match.max_lag_hours": arguments.max_lag_hours,
     }
     wanted = recipe.read_recipe(arguments.recipe, changes)
@@ -170,8 +171,8 @@ def _match(arguments: argparse.Namespace) -> int:
 
     run = _begun(arguments)
     with lease.of_corpus(run.folder, "match"):
-        candidates = stages.match_points(run)
-    say(f"match   {len(candidates):,} pairs in {run.folder.matchups}")
+        pairs = stages.match_points(run)
+    say(f"match   {pairs:,} pairs in {run.folder.matchups}")
     say(f"next    s1s2 chip -o {run.folder.root}")
     return OK
 
@@ -283,6 +284,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "plan": lambda arguments: looking.plan(_open(arguments), arguments),
     "recipe": _recipe,
     "verify": _verify,
+    "export": looking.export,
     "show": looking.show,
     "status": looking.status,
     "doctor": looking.doctor,

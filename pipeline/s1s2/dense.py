@@ -12,10 +12,9 @@ from itertools import islice
 
 import numpy as np
 
-from s1s2 import layout, receipts, store
+from s1s2 import receipts, store
 from s1s2.errors import StoreError
 from s1s2.fill import sums
-from s1s2.grid import GridSpec
 from s1s2.layout import ArrayPlan, Folder
 from s1s2.receipts import Json
 
@@ -37,7 +36,7 @@ def undo(folder: Folder) -> None:
     shutil.rmtree(folder.zarr, ignore_errors=True)
 
 
-def close_gaps(folder: Folder, spec: GridSpec, per_shard: int, notes: Json) -> None:
+def close_gaps(folder: Folder, plans: Sequence[ArrayPlan], per_shard: int, notes: Json) -> None:
     """Deal all chips out again, so that rows are consecutive; does nothing where they are.
 
     The new shards are written beside the old ones. Then the old receipts go, the pixels are
@@ -57,7 +56,6 @@ def close_gaps(folder: Folder, spec: GridSpec, per_shard: int, notes: Json) -> N
             raise StoreError(msg)
     beside = Folder(folder.root / ".dense")
     shutil.rmtree(beside.root, ignore_errors=True)
-    plans = layout.arrays(spec)
     store.create(beside, plans, total, per_shard, notes)
     rows = (row for _, receipt in receipts.read_each(folder) for row in receipt["rows"])
     for shard, receipt in receipts.read_each(folder):

@@ -174,7 +174,8 @@ def _asked(name: str, ask: Callable[[], Check]) -> Check:
     try:
         return ask()
     except (S1S2Error, OSError, ValueError) as error:
-        why = redact(" ".join(str(error).split()))[:_MOST_CHARACTERS]
+        why = redact(" ".join(str(error).split())).partition("; run the same")[0]
+        why = why[:_MOST_CHARACTERS]
         return Check(name, "fail", why, "look at the network, at HTTPS_PROXY, or try later")
 
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from s1s2.bands import OPTICAL, RADAR, Band
 from s1s2.catalog import Budget
 from s1s2.grid import GridSpec
-from s1s2.layout import bytes_per_chip
+from s1s2.layout import Codec, bytes_per_chip
 
 _BLOCK_PX = 512
 _OPTICAL_BITS, _RADAR_BITS, _SCL_BITS = 15, 32, 8
 _OPENING_BYTES = 16_384
 _PACKED = 0.8
 """Deflated size of a block over its raw size, Planetary Computer's files."""
-_ON_DISK = 0.65
+_ON_DISK: dict[Codec, float] = {"lz4": 0.65, "zstd": 0.58, "none": 1.0}
 """Size of a chip on disk over its raw size: measured on the sandbox, real ground is alike."""
 _CLOUDY_PAIRS_A_CHIP = 0.9
 """Pairs whose scene classification is read, and refused, for every chip."""
@@ -97,6 +97,7 @@ def estimate(  # noqa: PLR0913  # what a build depends on
     chips_per_shard: int,
     machine: Machine,
     sandbox: bool = False,
+    codec: Codec = "lz4",
 ) -> Estimate:
     """Estimate a build of `n` chips.
 
@@ -109,6 +110,7 @@ def estimate(  # noqa: PLR0913  # what a build depends on
         chips_per_shard: Chips that are held in memory at once.
         machine: Where it will run.
         sandbox: Whether this machine makes up the pixels as well.
+        codec: How pixels are packed.
 
     Examples:
         >>> cost = estimate(
@@ -140,7 +142,7 @@ def estimate(  # noqa: PLR0913  # what a build depends on
         chips=n,
         reads=round(n * _REQUESTS_A_CHIP + refused * _REQUESTS_A_REFUSAL),
         read_gb=read_gb,
-        disk_gb=n * bytes_per_chip(spec) * _ON_DISK / 1e9,
+        disk_gb=n * bytes_per_chip(spec) * _ON_DISK[codec] / 1e9,
         search_hours=search_s / 3600,
         chip_hours=chip_s / 3600,
         hours=(start_s + search_s + chip_s) / 3600,

@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
-from s1s2 import layout, lease, receipts, scene_tables, store, tables
+from s1s2 import layout, lease, receipts, scene_lookup, store, tables
 from s1s2.bands import RADAR, S2_10M, S2_20M
 from s1s2.catalog import Catalog
 from s1s2.chip import Chip, ChipRules, Pair, Refused, cut
 from s1s2.errors import HeldError
 from s1s2.grid import GridSpec
-from s1s2.layout import Folder
+from s1s2.layout import Codec, Folder
 from s1s2.lease import Lease
 from s1s2.radiometry import DB_INVALID, baseline_offset
 from s1s2.reader import IN_FLIGHT, CogReader, Reader
@@ -62,6 +62,8 @@ class ShardTask:
     rules: ChipRules
     chips_per_shard: int
     catalogs: dict[str, Catalog] = field(repr=False)
+    codec: Codec = "lz4"
+    """How pixels are packed."""
     threads: int = 8
     """Chips read at once."""
     sharers: int = 1
@@ -101,7 +103,7 @@ def places_of(task: ShardTask) -> list[Place]:
     points = tables.read_points(task.folder.points, task.shard)
     candidates, _ = tables.read_matchups(task.folder.matchups, task.shard)
     ids = {*candidates["s2_id"], *candidates["s1_id"]}
-    scenes = {(s.catalog, s.id): s for s in scene_tables.read_scenes(task.folder.scenes, ids)}
+    scenes = {(s.catalog, s.id): s for s in scene_lookup.read_scenes(task.folder, ids)}
     pairs: dict[int, list[Pair]] = {}
     rows = points.set_index("point")[["lon", "lat", "cell", "split"]].to_dict("index")
     for c in candidates.sort_values(["position", "rank"]).to_dict("records"):
@@ -165,7 +167,7 @@ def _fill(task: ShardTask, reader: Reader, held: Lease) -> ShardReport:
         receipt = None
     if receipt is not None and is_filled(task, receipt):
         return ShardReport(task.shard, len(receipt["rows"]), task.slots, 0)
-    plans = layout.arrays(task.grid)
+    plans = layout.arrays(task.grid, task.codec)
     rows, refused, tried, blocks = _start(task, receipt, plans)
     new: list[Chip] = []
     known = set(tried)

@@ -22,7 +22,7 @@ from s1s2.catalog import Catalog
 from s1s2.errors import CatalogError
 from s1s2.items import scenes_from_items
 from s1s2.scene_tables import count as count_of
-from s1s2.scene_tables import lacking, latest, table_of
+from s1s2.scene_tables import lacking, last_of_each, latest, table_of
 from s1s2.search import Query, SearchSpec, Source, open_source
 from s1s2.transport import Pace
 
@@ -265,11 +265,12 @@ def _ask(
 
 
 def _answer(source: Source, query: Query, key: str, sensor: Sensor, catalog: Catalog) -> Answer:
-    own = {}
+    parts = [table_of([])]
     refused: Counter[str] = Counter()
     items = source.items(query)
     while some := list(islice(items, _ITEMS_AT_ONCE)):
         scenes, reasons = scenes_from_items(some, catalog, sensor)
-        own.update({s.id: s for s in scenes if query.begins <= s.sensed_at < query.ends})
+        # as a table at once: a year's scenes on disk are one answer
+        parts.append(table_of([s for s in scenes if query.begins <= s.sensed_at < query.ends]))
         refused.update(reasons)
-    return Answer(key, table_of([own[identity] for identity in sorted(own)]), refused)
+    return Answer(key, last_of_each(pa.concat_tables(parts)), refused)

@@ -1,9 +1,9 @@
 """The corpus on paper: its files, its arrays, its shards. Pure; `store` makes it so."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from s1s2.bands import RADAR, S2_10M, S2_20M
 from s1s2.errors import RecipeError
@@ -14,16 +14,25 @@ FORMAT_VERSION = 2
 """Version of everything written; a corpus of another version is refused."""
 
 
+Codec = Literal["lz4", "zstd", "none"]
+"""How chunks of pixels are packed: lz4 reads fastest, zstd is smallest; crc32c stands in each."""
+
+
 @dataclass(frozen=True)
 class StoreSpec:
     """How chips are stored."""
 
     chips_per_shard: int = 128
     """Chips in one shard file of each array: the unit of work, retry and resume."""
+    codec: Codec = "lz4"
+    """How pixels are packed; it changes no pixel."""
 
     def __post_init__(self) -> None:
         if self.chips_per_shard < 1:
             msg = f"chips_per_shard {self.chips_per_shard}: expected 1 or more"
+            raise RecipeError(msg)
+        if self.codec not in get_args(Codec):
+            msg = f"codec {self.codec!r}: expected one of {', '.join(get_args(Codec))}"
             raise RecipeError(msg)
 
 
@@ -40,10 +49,17 @@ class ArrayPlan:
     attributes: dict[str, Any]
     sharded: bool = True
     """Image arrays hold a chunk a chip, many to a shard; columns hold a chunk a shard."""
+    codec: Codec = "none"
+    """How the chunks of an image array are packed."""
 
 
-def arrays(spec: GridSpec) -> tuple[ArrayPlan, ...]:
+def arrays(spec: GridSpec, codec: Codec = "lz4") -> tuple[ArrayPlan, ...]:
     """Return every array of `chips.zarr`, in the order they are written."""
+    images = (replace(plan, codec=codec) for plan in _images(spec))
+    return (*images, *_columns())
+
+
+def _images(spec: GridSpec) -> tuple[ArrayPlan, ...]:
     full, half = spec.size_px, spec.size_px // 2
     return (
         ArrayPlan(
@@ -85,6 +101,11 @@ def arrays(spec: GridSpec) -> tuple[ArrayPlan, ...]:
             0,
             {"long_name": "Sentinel-2 scene classification (Sen2Cor)", "nodata": 0},
         ),
+    )
+
+
+def _columns() -> tuple[ArrayPlan, ...]:
+    return (
         _column("chip", "int64", -1, "row of the chip; -1 where a row holds none"),
         _column("point", "int64", -1, "the land point it was cut around"),
         _column("epsg", "int32", 0, "UTM zone"),

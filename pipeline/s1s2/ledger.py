@@ -8,7 +8,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -19,14 +19,14 @@ from s1s2.bands import OPTICAL, RADAR
 from s1s2.errors import StoreError
 from s1s2.files import write_bytes
 from s1s2.grid import GridSpec
-from s1s2.layout import FORMAT_VERSION, Folder, StoreSpec
+from s1s2.layout import FORMAT_VERSION, Codec, Folder, StoreSpec
 from s1s2.receipts import Json
 from s1s2.sample import SPLITS
 from s1s2.schemas import REFUSALS
 
 _OWN = {
     *("format_version", "corpus_id", "wanted", "chip_size_px", "chips_per_shard", "recipe"),
-    *("refused", "files", "chips", "splits", "statistics", "sha256"),
+    *("codec", "refused", "files", "chips", "splits", "statistics", "sha256"),
 }
 """Keys of `corpus.json` that `finish` knows by itself."""
 
@@ -98,16 +98,18 @@ def finish(folder: Folder, spec: GridSpec, wanted: int, about: Mapping[str, Any]
     tables.write_chips(folder.chips, _index(folder), notes)
     refusals = _refusals(folder, rejected)
     tables.write_refusals(folder.refusals, refusals, notes)
-    per_shard = _planned(folder)[1].chips_per_shard
+    planned = _planned(folder)[1]
+    per_shard = planned.chips_per_shard
     if tally.end:
         told = {key: value for key, value in about.items() if key != "last"}
-        store.seal(folder, layout.arrays(spec), tally.end, per_shard, told)
+        store.seal(folder, layout.arrays(spec, planned.codec), tally.end, per_shard, told)
     document = {
         "format_version": FORMAT_VERSION,
         "corpus_id": tally.corpus_id,
         "wanted": wanted,
         "chip_size_px": spec.size_px,
         "chips_per_shard": per_shard,
+        "codec": planned.codec,
         "recipe": folder.recipe.read_text(),
         "refused": dict(sorted(Counter(refusals["reason"].to_pylist()).items())),
         "files": {
@@ -149,7 +151,7 @@ def _rejected(receipt: Json) -> pa.Table:
 
 def _refusals(folder: Folder, rejected: list[pa.Table]) -> pa.Table:
     """Return why points have no pair, and why pairs made no chip, by point."""
-    _, unmatched = tables.read_matchups(folder.matchups)
+    unmatched = tables.read_unmatched(folder.matchups)
     first = unmatched[["point", "reason", "detail"]].assign(stage="match", s2_id=None, s1_id=None)
     return pa.concat_tables([_arrow(first), *rejected]).sort_by(
         [("point", "ascending"), ("stage", "ascending")]
@@ -218,4 +220,5 @@ def require_finished(folder: Folder) -> None:
 def _planned(folder: Folder) -> tuple[int, StoreSpec]:
     notes = tables.notes_of(folder.points)
     per_shard = int(notes.get("s1s2:chips_per_shard", StoreSpec().chips_per_shard))
-    return int(notes.get("s1s2:n", 0)), StoreSpec(per_shard)
+    codec = cast("Codec", notes.get("s1s2:codec", StoreSpec().codec))  # checked by what it becomes
+    return int(notes.get("s1s2:n", 0)), StoreSpec(per_shard, codec)

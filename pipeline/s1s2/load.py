@@ -18,7 +18,7 @@ from s1s2.loader.choose import Filter, kept, near_pairs
 from s1s2.loader.dataset import ChipDataset
 from s1s2.loader.finish import Plan, Values, View, finish, plan
 from s1s2.loader.hosts import Source
-from s1s2.loader.order import Items, Orders, Shuffle
+from s1s2.loader.order import Choice, Items, Orders, Shuffle
 from s1s2.loader.ranks import Ranks, cut
 from s1s2.loader.sampler import BatchSampler
 from s1s2.loader.shards import described
@@ -206,7 +206,11 @@ class Corpus:
             ContractError: If the split has no chips, or there are no statistics to normalise by.
         """
         view = _viewed(view, values)
-        return ChipDataset(self._source(), self._items(split, chips)[:, 0], self._plan(view))
+        items = self._items(split, chips)
+        if items.shape[1] > 1:
+            msg = "chips: an item of a dataset is one chip; pairs of them are for loader()"
+            raise ContractError(msg)
+        return ChipDataset(self._source(), items[:, 0], self._plan(view))
 
     def loader(  # noqa: PLR0913  # what every loader takes; the rest is in View, Feed and Ranks
         self,
@@ -251,7 +255,7 @@ class Corpus:
             ContractError: If the split has no chips, there are no statistics to normalise by, or
                 any of the arguments cannot be.
         """
-        from s1s2.loader.loader import Choice, Loader  # noqa: PLC0415  # imports torch
+        from s1s2.loader.loader import Loader  # noqa: PLC0415  # imports torch
 
         items = self._items(split, chips)
         return Loader(
@@ -277,20 +281,21 @@ class Corpus:
 
         torchdata's StatefulDataLoader saves and restores its place.
         """
-        facts = self._order_facts(dataset.chips[:, None], None)
-        return BatchSampler(
-            facts, _orders(shuffle, seed), cut(batch_size, ranks, drop_last=drop_last)
-        )
+        items = dataset.chips[:, None]
+        choice = Choice(items, self._order_facts(items, None), _orders(shuffle, seed))
+        return BatchSampler(choice, cut(batch_size, ranks, drop_last=drop_last))
 
     def _items(self, split: str | None, chips: ArrayLike | None) -> Numbers:
         """Return the chips asked for, shape (items, chips of an item)."""
-        found = self.chips(split) if chips is None else np.asarray(chips, dtype=np.int64)
-        unknown = np.setdiff1d(found, self.index["chip"].to_numpy(np.int64))
-        if not found.size or found.ndim > 2 or len(unknown):  # noqa: PLR2004  # or pairs
-            what = f"no chip {unknown[0]}" if len(unknown) else f"an array of {found.shape}"
+        found = self.chips(split) if chips is None else np.asarray(chips)
+        whole = found.dtype.kind in "iu" and found.size and found.ndim in {1, 2}
+        unknown = np.setdiff1d(found, self.index["chip"].to_numpy()).tolist() if whole else []
+        if not whole or unknown:
+            form = f"an array of {found.dtype}, shape {found.shape}"
+            what = f"no chip {unknown[0]}" if unknown else form
             msg = f"{self.folder.root}: chips: {what}; expected numbers of chips, or pairs of them"
             raise ContractError(msg)
-        return found.reshape(len(found), -1)
+        return found.astype(np.int64).reshape(len(found), -1)
 
     def _order_facts(self, items: Numbers, weights: str | ArrayLike | None) -> Items:
         rows = self.index.set_index("chip").loc[items[:, 0]]
@@ -299,7 +304,11 @@ class Corpus:
                 msg = f"weights {weights!r}: the columns are {', '.join(rows.columns)}"
                 raise ContractError(msg)
             weights = rows[weights]
-        drawn = None if weights is None else np.asarray(weights, dtype=np.float64)
+        try:
+            drawn = None if weights is None else np.asarray(weights, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            msg = f"weights: expected numbers, one a chip ({error})"
+            raise ContractError(msg) from error
         per_shard = int(self.about["chips_per_shard"])
         return Items(items[:, 0] // per_shard, rows["cell"].to_numpy(np.int64), drawn)
 
@@ -312,13 +321,15 @@ class Corpus:
 
     def _source(self) -> Source:
         """Return what reads the pixels, once their description is proven."""
-        pixels = ProvenPixels(self.folder, self.about)
+        # a reading process begins later, and perhaps the program has changed its folder by then
+        root = self.folder.root.absolute()
+        pixels = ProvenPixels(layout.Folder(root), self.about)
         forms = [described(name, said) for name, said in pixels.metadata().items()]
         known = tuple(form for form in forms if form is not None)
         per_shard = int(self.about["chips_per_shard"])
         return Source(
             known if len(known) == len(store.IMAGES) else (),
-            str(self.folder.root),
+            str(root),
             per_shard,
             pixels.said_of,
         )

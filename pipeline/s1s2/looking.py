@@ -1,4 +1,4 @@
-"""The commands that look at things: `show status doctor diff plan completion`.
+"""The commands that look at things: `show status doctor diff plan export completion`.
 
 They change nothing but what lies beside a corpus. As in `commands`, what is heavy is imported late.
 """
@@ -100,6 +100,21 @@ def plan(run: "Run", arguments: argparse.Namespace) -> int:
     for line in planned.lines(cost, str(run.folder.root)):
         say(line)
     result(**asdict(cost))
+    return OK
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Write a corpus in another library's layout."""
+    from s1s2.export import export as write
+    from s1s2.load import Corpus
+
+    corpus, out = Corpus(arguments.corpus), Path(arguments.out)
+    done = write(corpus, arguments.to, out)
+    there = f" · {done.kept:,} parts were there" if done.kept else ""
+    say(f"export  {done.chips:,} chips in {done.files:,} files of {out}{there}")
+    if corpus.about["simulated"]:
+        say("        SIMULATED DATA: made up by the sandbox, no satellite saw any of it")
+    result(out=str(out), chips=done.chips, files=done.files, corpus_id=corpus.about["corpus_id"])
     return OK
 
 

@@ -38,6 +38,7 @@ def plan(run: Run, *, workers: int, threads: int) -> Estimate:
         budget=next((c.budget for c in remote.values()), None),
         spec=recipe.grid,
         chips_per_shard=recipe.store.chips_per_shard,
+        codec=recipe.store.codec,
         machine=Machine(workers, threads, processors(), machine_speed()),
         sandbox=any(c.sandbox for c in run.catalogs.values()),
     )

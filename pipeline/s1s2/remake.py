@@ -207,7 +207,8 @@ _KEYS: dict[str, tuple[Callable[[Path], set[Key]], Callable[[Json], Iterable[Key
 def _fill_again(job: Job, run: Run, lost: Collection[int]) -> None:
     """Fill shards again whose receipts are lost; all of them, where chips were dealt out."""
     grid, per_shard = run.recipe.grid, run.recipe.store.chips_per_shard
-    store.create(run.folder, layout.arrays(grid), run.n, per_shard, about(run))
+    plans = layout.arrays(grid, run.recipe.store.codec)
+    store.create(run.folder, plans, run.n, per_shard, about(run))
     every = _was_dealt(job, lost) or len(lost) == len(run.slots)
     tasks = stages.shard_tasks(run, job.means.cluster)
     if not every:
@@ -216,7 +217,7 @@ def _fill_again(job: Job, run: Run, lost: Collection[int]) -> None:
         return
     machines.run_shards(tasks, job.means.cluster, lambda _: None)
     if job.document is None or job.document["last"]:
-        dense.close_gaps(run.folder, grid, per_shard, about(run))
+        dense.close_gaps(run.folder, plans, per_shard, about(run))
     for shard in sorted(lost):
         _adopt(job, run, shard)
 
@@ -250,7 +251,7 @@ def _cut_again(job: Job, run: Run, shard: int) -> None:
     """Write damaged files of a shard again; chips that are lost are cut from their scenes."""
     receipt = receipts.read_json(job.folder.receipt(shard))
     rows, per_shard = receipt["rows"], run.recipe.store.chips_per_shard
-    plans = layout.arrays(run.recipe.grid)
+    plans = layout.arrays(run.recipe.grid, run.recipe.store.codec)
     contents, wrong = verify.read_objects(job.folder, receipt)
     found = verify.decode(plans, contents, len(rows), per_shard)
     lost = sorted(found.differing(rows) | found.unread)

@@ -92,7 +92,7 @@ def _write_document(job: Job) -> None:
         msg = f"{job.folder.root}: corpus.json is damaged, and so is {min(job.failed)}"
         raise StoreError(msg)
     grid, per_shard = run.recipe.grid, run.recipe.store.chips_per_shard
-    plans, told = layout.arrays(grid), about(run)
+    plans, told = layout.arrays(grid, run.recipe.store.codec), about(run)
     end = _end(job.folder)
     described = store.metadata(plans, end or run.n, per_shard, told, whole=end > 0)
     store.mend(job.folder, described, store.differing(job.folder, described))
@@ -150,7 +150,8 @@ def _describe_again(job: Job, document: Json, names: Collection[str]) -> None:
     if not names:
         return
     told = {key: value for key, value in ledger.said(document).items() if key != "last"}
-    plans, end = layout.arrays(GridSpec(int(document["chip_size_px"]))), _end(job.folder)
+    plans = layout.arrays(GridSpec(int(document["chip_size_px"])), document["codec"])
+    end = _end(job.folder)
     per_shard = int(document["chips_per_shard"])
     described = store.metadata(plans, end or document["wanted"], per_shard, told, whole=end > 0)
     top = f"{job.folder.zarr.name}/"

@@ -18,10 +18,10 @@ import shapely
 
 from s1s2 import tables
 from s1s2.bands import Band, Sensor, bands_of
-from s1s2.cover import Bools, Ints, Side
 from s1s2.items import deduplicate
 from s1s2.scene import Scene
 from s1s2.schemas import SCENES
+from s1s2.side import Bools, Floats, Ints, Side
 
 _EXTENSIONS = [
     f"https://stac-extensions.github.io/{name}/schema.json"
@@ -29,9 +29,9 @@ _EXTENSIONS = [
 ]
 _SIDE = (
     *("id", "s1s2:catalog", "s1s2:acquisition", "eo:cloud_cover", "datetime", "proj:code"),
-    *("proj:bbox", "geometry"),
+    *("proj:bbox", "bbox", "geometry"),
 )
-_UNKNOWN = (np.nan,) * 4
+_BOX = ("xmin", "ymin", "xmax", "ymax")
 
 
 def table_of(scenes: Sequence[Scene]) -> pa.Table:
@@ -99,6 +99,12 @@ def latest(table: pa.Table, order: Ints | None = None) -> pa.Table:
     return _taken(table, np.array([row.number for row in deduplicate(last.values())], np.int64))
 
 
+def last_of_each(table: pa.Table) -> pa.Table:
+    """Return the scenes sorted by id; of one that comes several times, the last."""
+    last = {identity: row for row, identity in enumerate(table["id"].to_pylist())}
+    return _taken(table, np.array([last[identity] for identity in sorted(last)], dtype=np.int64))
+
+
 def _taken(table: pa.Table, rows: Ints) -> pa.Table:
     """Return some rows of a table of many pieces, as pieces of a row group's size.
 
@@ -163,19 +169,22 @@ def give_back() -> None:
 def read_table(path: Path) -> pa.Table:
     """Read the table that `write_scenes` wrote."""
     tables.check(path, SCENES)
-    return pq.read_table(path).replace_schema_metadata(None)
+    with tables.readable(path):
+        return pq.read_table(path).replace_schema_metadata(None)
 
 
 def count_rows(path: Path) -> int:
     """Return how many scenes a file holds."""
-    return int(pq.read_metadata(path).num_rows)
+    with tables.readable(path):
+        return int(pq.read_metadata(path).num_rows)
 
 
 def read_scenes(path: Path, ids: Collection[str] | None = None) -> list[Scene]:
     """Read scenes back, equal to those that were written; all, or those of some ids."""
     tables.check(path, SCENES)
     wanted = None if ids is None else pa.array(sorted(ids), pa.string())
-    return [scene for batch in _batches(path, wanted) for scene in scenes_of(batch)]
+    with tables.readable(path):
+        return [scene for batch in _batches(path, wanted) for scene in scenes_of(batch)]
 
 
 def _batches(path: Path, wanted: pa.Array | None) -> Iterator[pa.RecordBatch]:
@@ -221,29 +230,69 @@ def read_side(path: Path, sensor: Sensor) -> Side:
     """Read what matching asks of one sensor's scenes."""
     tables.check(path, SCENES)
     ours = pc.field("s1s2:sensor") == str(sensor)
-    table = pq.read_table(path, columns=list(_SIDE), filters=ours)
-    texts = {n: table[n].to_numpy(zero_copy_only=False) for n in _SIDE[:3]}
-    bounds = [b or _UNKNOWN for b in table["proj:bbox"].to_pylist()]
-    return Side.from_columns(
-        id=texts["id"],
-        catalog=texts["s1s2:catalog"],
-        recording=texts["s1s2:acquisition"],
-        feet=shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False)),
-        complete=_complete(path, sensor),
-        cloud=table["eo:cloud_cover"].to_numpy(zero_copy_only=False).astype(float) / 100,
-        seconds=table["datetime"].cast(pa.int64()).to_numpy() / 1000,
-        epsg=np.array([_epsg(code) for code in table["proj:code"].to_pylist()], dtype=np.int64),
-        bounds=np.array(bounds, dtype=float).reshape(-1, 4),
-    )
+    with tables.readable(path):
+        table = pq.read_table(path, columns=list(_SIDE), filters=ours).combine_chunks()
+        columns = {name: _only_chunk(table[name]) for name in _SIDE}
+        edges = [_only_chunk(pc.struct_field(table["bbox"], name)) for name in _BOX]
+        return Side.from_columns(
+            id=columns["id"],
+            catalog=columns["s1s2:catalog"],
+            recording=columns["s1s2:acquisition"],
+            feet=columns["geometry"],
+            box=np.column_stack([edge.to_numpy() for edge in edges]),
+            complete=_complete(path, sensor),
+            cloud=columns["eo:cloud_cover"].to_numpy(zero_copy_only=False).astype(float) / 100,
+            seconds=columns["datetime"].cast(pa.int64()).to_numpy() / 1000,
+            epsg=_epsgs(columns["proj:code"]),
+            bounds=_bounds(columns["proj:bbox"]),
+        )
+
+
+def _only_chunk(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks else pa.array([], column.type)
+
+
+def _epsgs(codes: pa.Array) -> Ints:
+    """Return the numbers of `EPSG:` codes; there are few different ones."""
+    names = codes.dictionary_encode()
+    numbers = np.array([_epsg(code) for code in names.dictionary.to_pylist()], dtype=np.int64)
+    return np.asarray(numbers[names.indices.to_numpy()])
+
+
+def _bounds(lists: pa.Array) -> Floats:
+    """Return the bounds of files, shape (n, 4); NaN where there are none."""
+    bounds = np.full((len(lists), len(_BOX)), np.nan)
+    known = lists.is_valid().to_numpy(zero_copy_only=False)
+    bounds[known] = lists.flatten().to_numpy().reshape(-1, len(_BOX))
+    return bounds
 
 
 def _complete(path: Path, sensor: Sensor) -> Bools:
-    """Say which of a sensor's scenes have every band; one band's hrefs at a time."""
+    """Say which of a sensor's scenes have every band.
+
+    Row groups say how many hrefs they lack: only where some are missing, they are looked at.
+    """
     file = pq.ParquetFile(path)
-    ours = pc.equal(file.read(["s1s2:sensor"])["s1s2:sensor"], str(sensor))
-    complete = np.ones(pc.sum(ours).as_py() or 0, dtype=bool)
+    parts = [_complete_in(file, number, sensor) for number in range(file.num_row_groups)]
+    return np.concatenate([np.empty(0, dtype=bool), *parts])
+
+
+def _complete_in(file: pq.ParquetFile, number: int, sensor: Sensor) -> Bools:
+    """Say it of a row group."""
+    group = file.metadata.row_group(number)
+    told = {c.path_in_schema: c.statistics for c in map(group.column, range(group.num_columns))}
+    names = [f"assets.{band}.href" for band in bands_of(sensor)]
+    of = told["s1s2:sensor"]
+    alike = of is not None and of.has_min_max and of.min == of.max
+    if alike and of.min != str(sensor):
+        return np.empty(0, dtype=bool)
+    if alike and all(told[n] is not None and told[n].null_count == 0 for n in names):
+        return np.ones(group.num_rows, dtype=bool)
+    table = file.read_row_group(number, ["s1s2:sensor", *names])
+    ours = pc.equal(table["s1s2:sensor"], str(sensor))
+    assets = table["assets"].filter(ours)
+    complete = np.ones(len(assets), dtype=bool)
     for band in bands_of(sensor):
-        assets = file.read([f"assets.{band}.href"])["assets"].filter(ours)
         hrefs = pc.struct_field(assets, [str(band), "href"])
         complete &= pc.is_valid(hrefs).to_numpy()
     return complete

@@ -10,11 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as pads
 import shapely
-from numpy.typing import NDArray
 from pystac import STACError
 from pystac_client import Client
 from pystac_client.exceptions import APIError
@@ -24,6 +20,7 @@ from shapely.geometry.base import BaseGeometry
 from s1s2.bands import Sensor
 from s1s2.catalog import ITEMS_SUFFIXES, Catalog, Product, require
 from s1s2.errors import CatalogError, RecipeError
+from s1s2.item_tables import Places, items_of
 from s1s2.items import Item, fields_read, parse_time
 from s1s2.scene import continuous
 from s1s2.transport import CatalogIO, Pace
@@ -34,7 +31,6 @@ _REACH_DEGREES = 6.0
 """A footprint reaches no further than this from its middle, along the equator."""
 _MARGIN = timedelta(hours=1)
 """An item may state its datatake's start, up to a quarter of an hour before the tile is sensed."""
-
 
 _MALFORMED = (
     *(LookupError, TypeError, ValueError, AttributeError, OverflowError),
@@ -182,32 +178,27 @@ class ItemsSource:
 
     def items(self, query: Query) -> Iterator[Item]:
         """Filter by collection, time and place; a malformed item is passed on, to be refused."""
-        collection = require(self._catalog, query.sensor).collection
-        places = _Places(query.places)
+        product = require(self._catalog, query.sensor)
+        places = Places(query.places)
         hit = places.hit(self._footprints)
         for item, near, footprint in zip(self._items, hit, self._footprints, strict=True):
-            if item.get("collection") != collection or not _in_time(item, query):
+            if item.get("collection") != product.collection or not _in_time(item, query):
                 continue
             if near or footprint is None:
                 yield item
         for path in self._tables:
-            yield from _table_items(path, collection, query, places, self._catalog)
+            yield from self._of_table(path, product, places, query)
 
-
-class _Places:
-    """Points to be hit by footprints, whichever way round the Earth these are written."""
-
-    def __init__(self, places: tuple[tuple[float, float], ...]) -> None:
-        lon, lat = np.array(places, dtype=float).reshape(-1, 2).T
-        turned = np.concatenate([lon, lon + 360, lon - 360])
-        self._tree = shapely.STRtree(shapely.points(turned, np.tile(lat, 3)))
-
-    def hit(self, footprints: NDArray[np.object_]) -> NDArray[np.bool_]:
-        """Say which footprints hold a place; None holds none."""
-        rows = self._tree.query(footprints, predicate="intersects")[0]
-        found = np.zeros(len(footprints), dtype=bool)
-        found[np.unique(rows)] = True
-        return found
+    def _of_table(
+        self, path: Path, product: Product, places: Places, query: Query
+    ) -> Iterator[Item]:
+        begins, ends = query.begins - _MARGIN, query.ends + _MARGIN
+        try:
+            for item in items_of(path, product, places, begins, ends):
+                yield _absolute(item, path.parent)
+        except CatalogError as error:
+            msg = f"catalog {self._catalog.name}: {error}"
+            raise CatalogError(msg) from error
 
 
 def _footprint(item: Item) -> BaseGeometry | None:
@@ -268,34 +259,3 @@ def _absolute(item: dict[str, Any], folder: Path) -> Item:
 
 def _is_relative(href: object) -> bool:
     return isinstance(href, str) and "://" not in href and not href.startswith("/")
-
-
-def _table_items(
-    path: Path, collection: str, query: Query, places: _Places, catalog: Catalog
-) -> Iterator[Item]:
-    """Read only the rows of a stac-geoparquet file that may answer."""
-    import stac_geoparquet.arrow  # noqa: PLC0415  # 0.3 s, needed only where such a file is
-
-    try:
-        dataset = pads.dataset(path, format="parquet")
-        rows = dataset.to_table(filter=_filter(dataset.schema, collection, query))
-        footprints = shapely.from_wkb(
-            rows["geometry"].combine_chunks().to_numpy(zero_copy_only=False)
-        )
-        whole = np.array([continuous(f) for f in footprints], dtype=object)
-        rows = rows.filter(pa.array(places.hit(whole)))
-        for item in stac_geoparquet.arrow.stac_table_to_items(rows):
-            yield _absolute(item, path.parent)
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        msg = f"catalog {catalog.name}: {path} is not stac-geoparquet ({error})"
-        raise CatalogError(msg) from error
-
-
-def _filter(schema: pa.Schema, collection: str, query: Query) -> pads.Expression:
-    wanted = pc.field("collection") == collection
-    if "datetime" in schema.names and pa.types.is_timestamp(schema.field("datetime").type):
-        kind = schema.field("datetime").type
-        begins = pa.scalar(query.begins - _MARGIN).cast(kind)
-        ends = pa.scalar(query.ends + _MARGIN).cast(kind)
-        wanted &= (pc.field("datetime") >= begins) & (pc.field("datetime") < ends)
-    return wanted

@@ -25,7 +25,8 @@ from s1s2 import (
     layout,
     lease,
     ledger,
-    match,
+    matched,
+    scene_lookup,
     scene_tables,
     store,
     tables,
@@ -55,6 +56,7 @@ def sample_points(run: Run, more: Mapping[int, int] | None = None) -> pd.DataFra
     notes = {
         "s1s2:n": str(run.n),
         "s1s2:chips_per_shard": str(run.recipe.store.chips_per_shard),
+        "s1s2:codec": run.recipe.store.codec,
         SOURCES: json.dumps(sources(run), sort_keys=True),
     }
     begin(run)
@@ -96,8 +98,8 @@ def _search(run: Run, part: Part) -> int | None:
     return len(scenes)
 
 
-def match_points(run: Run) -> pd.DataFrame:
-    """Rank the pairs of scenes of every point: `matchups.parquet`; return the candidates."""
+def match_points(run: Run) -> int:
+    """Rank the pairs of scenes of every point: `matchups.parquet`; return how many there are."""
     for sensor, catalog in run.catalogs.items():
         require(catalog, sensor)
     points = tables.read_points(_needed(run.folder.points, "sample"))
@@ -107,11 +109,10 @@ def match_points(run: Run) -> pd.DataFrame:
     if tables.notes_of(run.folder.matchups).get(_INPUTS) != inputs:
         optical = scene_tables.read_side(run.folder.scenes, Sensor.S2)
         radar = scene_tables.read_side(run.folder.scenes, Sensor.S1)
-        candidates, refusals = match.match_scenes(points, optical, radar, rules, grid)
-        notes = {_INPUTS: inputs}
-        tables.write_matchups(run.folder.matchups, candidates, refusals, points, notes)
-        run.say(match.summary(points, candidates, refusals))
-    return tables.read_matchups(run.folder.matchups)[0]
+        found = matched.match_scenes(points, optical, radar, rules, grid)
+        tables.write_matchups(run.folder.matchups, found.parts(), {_INPUTS: inputs})
+        run.say(found.summary())
+    return tables.count_pairs(run.folder.matchups)
 
 
 def cut_chips(
@@ -161,24 +162,25 @@ def open_shards(run: Run, cluster: Cluster) -> list[ShardTask]:
         todo = tasks
     if todo:
         run.folder.corpus.unlink(missing_ok=True)
-        plans, per_shard = layout.arrays(run.recipe.grid), run.recipe.store.chips_per_shard
-        store.create(run.folder, plans, run.n, per_shard, about(run))
+        plans = layout.arrays(run.recipe.grid, run.recipe.store.codec)
+        scene_lookup.prepare(run.folder)
+        store.create(run.folder, plans, run.n, run.recipe.store.chips_per_shard, about(run))
     return todo
 
 
 def shard_tasks(run: Run, cluster: Cluster) -> list[ShardTask]:
     """Put together what each shard needs to be filled anywhere."""
-    candidates, _ = tables.read_matchups(_needed(run.folder.matchups, "match"))
-    counts = candidates.groupby("shard")["point"].nunique().to_dict()
+    counts = tables.count_matched(_needed(run.folder.matchups, "match"))
     return [
         ShardTask(
             shard=shard,
             slots=slots,
-            n_places=int(counts.get(shard, 0)),
+            n_places=counts.get(shard, 0),
             folder=Folder(run.folder.root.resolve()),  # workers have other working directories
             grid=run.recipe.grid,
             rules=run.recipe.chip,
             chips_per_shard=run.recipe.store.chips_per_shard,
+            codec=run.recipe.store.codec,
             catalogs={c.name: c for c in run.catalogs.values()},
             threads=cluster.threads,
         )
@@ -212,9 +214,11 @@ def finish(
         if not alone:
             return None
         with lease.of_shards(run.folder, range(len(run.slots)), _PATIENCE_S):
-            dense.close_gaps(run.folder, grid, per_shard, about(run))
+            plans = layout.arrays(grid, run.recipe.store.codec)
+            dense.close_gaps(run.folder, plans, per_shard, about(run))
     if run.folder.answers.exists():  # scenes.parquet holds them; who is killed later leaves none
         shutil.rmtree(run.folder.answers)
+    scene_lookup.discard(run.folder)
     return ledger.finish(run.folder, grid, run.n, about(run) | {"last": last})
 
 

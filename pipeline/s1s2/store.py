@@ -130,7 +130,6 @@ def _group_notes(notes: Json) -> Json:
 def _create_array(path: StorePath, plan: ArrayPlan, n: int, per_shard: int) -> zarr.Array[Any]:
     """Create one array: a chunk a chip in shards, or for columns a chunk a shard; checksummed."""
     dtype = np.dtype(plan.dtype)
-    blosc = BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=dtype.itemsize)
     return zarr.create_array(
         store=path,
         shape=(n, *plan.tail),
@@ -138,12 +137,21 @@ def _create_array(path: StorePath, plan: ArrayPlan, n: int, per_shard: int) -> z
         chunks=(1 if plan.sharded else per_shard, *plan.tail),
         shards=(per_shard, *plan.tail) if plan.sharded else None,
         serializer=BytesCodec(),
-        compressors=[blosc, Crc32cCodec()] if plan.sharded else [Crc32cCodec()],
+        compressors=[*_packed(plan, dtype.itemsize), Crc32cCodec()],
         fill_value=plan.fill,
         attributes=plan.attributes,
         dimension_names=plan.dimensions,
         config={"write_empty_chunks": True},
     )
+
+
+def _packed(plan: ArrayPlan, itemsize: int) -> list[BloscCodec]:
+    """Return what packs the chunks of an array; levels are argued for in docs/loader.md."""
+    if plan.codec == "lz4":
+        return [BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=itemsize)]
+    if plan.codec == "zstd":
+        return [BloscCodec(cname="zstd", clevel=5, shuffle="shuffle", typesize=itemsize)]
+    return []
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:

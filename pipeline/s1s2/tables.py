@@ -39,21 +39,23 @@ def read_points(path: Path, shard: int | None = None) -> pd.DataFrame:
     return _read(path, POINTS, shard).drop(columns="geometry")
 
 
-def write_matchups(
-    path: Path,
-    candidates: pd.DataFrame,
-    refusals: pd.DataFrame,
-    points: pd.DataFrame,
-    notes: Mapping[str, str],
-) -> None:
-    """Write ranked candidates and the reasons of points without one, in one table."""
-    parts = [t for t in (candidates, refusals.assign(rank=-1)) if len(t)]
-    columns = [name for name in MATCHUPS.names if name != "geometry"]
-    table = pd.concat(parts) if parts else pd.DataFrame(columns=columns)
-    table = table.sort_values(["shard", "position", "rank"]).reindex(columns=columns)
-    places = points.set_index("point")[["lon", "lat"]].reindex(table["point"].astype("int64"))
-    geometry = shapely.points(places["lon"].to_numpy(float), places["lat"].to_numpy(float))
-    _write(path, _table(table, MATCHUPS, geometry), notes, ["Point"])
+def write_matchups(path: Path, parts: Iterable[pa.Table], notes: Mapping[str, str]) -> None:
+    """Write ranked candidates and the reasons of points without one, in one table.
+
+    Args:
+        path: Where to.
+        parts: The columns of `MATCHUPS`, with `lon` and `lat` in place of the geometry, in order;
+            no more than a row group is held.
+        notes: What else goes into the file's own metadata.
+    """
+    groups = _groups(map(_matchups, parts), MATCHUPS)
+    write_groups(path, MATCHUPS, groups, notes, ["Point"])
+
+
+def _matchups(part: pa.Table) -> pa.Table:
+    geometry = shapely.to_wkb(shapely.points(part["lon"].to_numpy(), part["lat"].to_numpy()))
+    table = part.append_column("geometry", pa.array(geometry, pa.binary()))
+    return table.select(MATCHUPS.names).cast(MATCHUPS)
 
 
 def read_matchups(path: Path, shard: int | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -63,6 +65,32 @@ def read_matchups(path: Path, shard: int | None = None) -> tuple[pd.DataFrame, p
     names = ["point", "shard", "position", "reason", "detail"]
     candidates = table[~refused].drop(columns=["reason", "detail"]).astype({"epsg": "int64"})
     return candidates.reset_index(drop=True), table.loc[refused, names].reset_index(drop=True)
+
+
+def read_unmatched(path: Path) -> pd.DataFrame:
+    """Read the refusals alone: `point shard position reason detail`."""
+    check(path, MATCHUPS)
+    names = ["point", "shard", "position", "reason", "detail"]
+    with readable(path):
+        refused = pq.read_table(path, columns=names, filters=pc.field("rank") < 0)
+        frame: pd.DataFrame = refused.to_pandas()
+    return frame
+
+
+def count_pairs(path: Path) -> int:
+    """Return how many candidates a table of matchups holds."""
+    check(path, MATCHUPS)
+    with readable(path):
+        return int((pq.read_table(path, columns=["rank"])["rank"].to_numpy() >= 0).sum())
+
+
+def count_matched(path: Path) -> dict[int, int]:
+    """Return how many points of each shard have a candidate."""
+    check(path, MATCHUPS)
+    with readable(path):
+        best = pq.read_table(path, columns=["shard"], filters=pc.field("rank") == 0)["shard"]
+    shards, counts = np.unique(best.to_numpy(), return_counts=True)
+    return dict(zip(shards.tolist(), counts.tolist(), strict=True))
 
 
 def chips_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -80,7 +108,7 @@ def chips_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 def write_chips(path: Path, parts: Iterable[pa.Table], notes: Mapping[str, str]) -> None:
     """Write the index of chips from parts of it, in order; no more than a row group is held."""
-    write_groups(path, CHIPS, _groups(parts), notes, ["Polygon", "MultiPolygon"])
+    write_groups(path, CHIPS, _groups(parts, CHIPS), notes, ["Polygon", "MultiPolygon"])
 
 
 def read_chips(path: Path) -> geopandas.GeoDataFrame:
@@ -114,9 +142,9 @@ def _table(frame: pd.DataFrame, schema: pa.Schema, geometry: Any) -> pa.Table:  
     return pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
 
 
-def _groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def _groups(parts: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
     """Put parts of a table together to row groups, each in one piece."""
-    rest = CHIPS.empty_table()
+    rest = schema.empty_table()
     for part in parts:
         rest = pa.concat_tables([rest, part.replace_schema_metadata(None)])
         while len(rest) > ROWS_A_GROUP:

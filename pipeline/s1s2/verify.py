@@ -80,7 +80,7 @@ def verify(folder: Folder) -> list[Problem]:
         return [Problem(folder.corpus.name, f"{what}; nothing can be proven without it")]
     problems = list(_files(folder, document["files"]))
     wrong = {problem.name for problem in problems}
-    plans = layout.arrays(GridSpec(int(document["chip_size_px"])))
+    plans = layout.arrays(GridSpec(int(document["chip_size_px"])), document["codec"])
     known, tally = set(document["files"]), ledger.Tally()
     for shard in shards_of(document):
         name = layout.receipt_name(shard)

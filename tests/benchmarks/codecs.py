@@ -24,6 +24,8 @@ CODECS = {
     "lz4 9 bitshuffle": ("lz4", 9, Blosc.BITSHUFFLE),
     "zstd 1 bitshuffle": ("zstd", 1, Blosc.BITSHUFFLE),
     "zstd 3 bitshuffle": ("zstd", 3, Blosc.BITSHUFFLE),
+    "zstd 1 shuffle": ("zstd", 1, Blosc.SHUFFLE),
+    "zstd 3 shuffle": ("zstd", 3, Blosc.SHUFFLE),
     "zstd 5 shuffle": ("zstd", 5, Blosc.SHUFFLE),
 }
 

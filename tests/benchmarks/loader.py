@@ -3,12 +3,14 @@
 Every loader serves the same made-up chips (12 optical and 2 radar bands) in batches of one size,
 fully shuffled where it can, from the page cache, pinned to one core, each run in a process of its
 own, the runs of all interleaved. Peers store all bands at 10 m, as people do; ours stores 20 m
-bands as they are. With `normalised` each makes float32 at 10 m of them. Limits: decoding our
-chunks alone; a positioned read of plain ones. `huge pages` is torch's THP_MEM_ALLOC_ENABLE=1 for
-all: without it most of what peers do is touching fresh memory.
+bands as they are: `default` is lz4, `compressed` zstd, `uncompressed` none. With `normalised` each
+makes float32 at 10 m of them. Limits: decoding our chunks alone; a positioned read of plain ones.
+`huge pages` is torch's THP_MEM_ALLOC_ENABLE=1 for all: without it most of what peers do is touching
+fresh memory. What is compared with a limit runs three times, the rest once.
 
-Run it with `make bench SUITE=loader`; it prints a table and writes build/bench.json. A peer that is
-not installed is left out, and named: pip install 's1s2[bench]'.
+Run it with `make bench SUITE=loader` (twelve minutes of two idle cores); it prints a table and
+writes build/bench.json. A peer that is not installed is left out, and named: pip install
+'s1s2[bench]'.
 """
 
 import argparse
@@ -25,11 +27,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 import numpy as np
+import table
 
-SIZE, PER_SHARD, MEASURE_S = 256, 128, 1.5
+SIZE, PER_SHARD, MEASURE_S = 256, 128, 1.0
 MEAN, STD = 1500.0, 700.0
 NATIVE = {"s2_10m": (4, SIZE), "s2_20m": (8, SIZE // 2), "s1": (2, SIZE)}
 FULL = {"s2": (12, SIZE), "s1": (2, SIZE)}
@@ -40,7 +41,7 @@ NEEDS = {
     "Hugging Face parquet": "datasets",
     "xbatcher": "xbatcher",
 }
-LIMITS = ("limit: decode", "limit: read")
+LIMITS = ("limit: decode", "limit: decode compressed", "limit: read uncompressed")
 Sample = dict[str, np.ndarray]
 Served = Iterable[Mapping[str, Any]]
 
@@ -71,25 +72,21 @@ def at_10m(chips: Mapping[str, np.ndarray], k: int) -> Sample:
 # ---- writing them in each format ----
 
 
-def write_ours(root: Path, chips: Mapping[str, np.ndarray], *, packed: bool) -> None:
-    import zarr
-    from zarr.codecs import BloscCodec, Crc32cCodec
+def write_ours(root: Path, chips: Mapping[str, np.ndarray], codec: str) -> None:
+    from s1s2 import layout, store
+    from s1s2.grid import GridSpec
 
-    group = zarr.open_group(root, mode="w")
-    for name, block in chips.items():
-        blosc = BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=2)
-        array = group.create_array(
-            name,
-            dimension_names=["chip", f"band_{name}", f"y_{name}", f"x_{name}"],
-            shape=block.shape,
-            dtype=block.dtype,
-            chunks=(1, *block.shape[1:]),
-            shards=(PER_SHARD, *block.shape[1:]),
-            compressors=[*([blosc] if packed else []), Crc32cCodec()],
-            config={"write_empty_chunks": True},
-        )
-        for first in range(0, len(block), PER_SHARD):
-            array[first : first + PER_SHARD] = block[first : first + PER_SHARD]
+    plans = [p for p in layout.arrays(GridSpec(SIZE), codec) if p.name in chips]
+    n, folder = len(chips["s1"]), layout.Folder(root)
+    store.create(folder, plans, n, PER_SHARD, {})
+    for shard in range(-(-n // PER_SHARD)):
+        rows = slice(shard * PER_SHARD, (shard + 1) * PER_SHARD)
+        blocks = {name: block[rows] for name, block in chips.items()}
+        store.write_shard(folder, plans, shard, blocks, PER_SHARD)
+
+
+def shard_file(root: Path, name: str, shard: int) -> Path:
+    return root / "chips.zarr" / name / "c" / str(shard) / "0" / "0" / "0"
 
 
 def write_memmap(root: Path, chips: Mapping[str, np.ndarray]) -> None:
@@ -159,8 +156,9 @@ def write_geotiff(root: Path, chips: Mapping[str, np.ndarray]) -> None:
 
 
 WRITERS: dict[str, Callable[[Path, Mapping[str, np.ndarray]], None]] = {
-    "s1s2": lambda root, chips: write_ours(root, chips, packed=True),
-    "s1s2 uncompressed": lambda root, chips: write_ours(root, chips, packed=False),
+    "s1s2": lambda root, chips: write_ours(root, chips, "lz4"),
+    "s1s2 compressed": lambda root, chips: write_ours(root, chips, "zstd"),
+    "s1s2 uncompressed": lambda root, chips: write_ours(root, chips, "none"),
     "memmap": write_memmap,
     "WebDataset": write_webdataset,
     "litData": lambda root, chips: write_litdata(root, chips, None),
@@ -173,7 +171,8 @@ READS = {
     "naive Zarr": "s1s2",
     "xbatcher": "s1s2",
     "limit: decode": "s1s2",
-    "limit: read": "s1s2 uncompressed",
+    "limit: decode compressed": "s1s2 compressed",
+    "limit: read uncompressed": "s1s2 uncompressed",
 }
 """Those that read what another wrote."""
 
@@ -220,15 +219,16 @@ def ours(root: Path, n: int, batch: int, workers: int, *, normal: bool) -> Serve
     from s1s2.loader.batches import Feed
     from s1s2.loader.finish import View, plan
     from s1s2.loader.hosts import Source
-    from s1s2.loader.loader import Choice, Loader
-    from s1s2.loader.order import Cut, Items, Orders
+    from s1s2.loader.loader import Loader
+    from s1s2.loader.order import Choice, Cut, Items, Orders
     from s1s2.loader.shards import described
 
-    forms = [described(k, json.loads((root / k / "zarr.json").read_text())) for k in NATIVE]
+    zarrs = {k: root / "chips.zarr" / k / "zarr.json" for k in NATIVE}
+    forms = [described(k, json.loads(path.read_text())) for k, path in zarrs.items()]
     known = tuple(form for form in forms if form is not None)
 
     def said_of(shard: int) -> dict[str, tuple[str, int]]:
-        paths = {name: root / name / "c" / str(shard) / "0" / "0" / "0" for name in NATIVE}
+        paths = {name: shard_file(root, name, shard) for name in NATIVE}
         return {name: (str(path), path.stat().st_size) for name, path in paths.items()}
 
     statistics_ = {str(b): {"mean": MEAN, "std": STD} for b in (*OPTICAL, *RADAR)}
@@ -254,7 +254,7 @@ def memmap(root: Path, n: int, batch: int, workers: int, *, normal: bool) -> Ser
 def naive_zarr(root: Path, n: int, batch: int, workers: int, *, normal: bool) -> Served:
     import zarr
 
-    arrays = {name: zarr.open_array(root / name, mode="r") for name in NATIVE}
+    arrays = {name: zarr.open_array(root / "chips.zarr" / name, mode="r") for name in NATIVE}
 
     def get(k: int) -> Sample:
         stored = {name: np.asarray(array[k]) for name, array in arrays.items()}
@@ -346,7 +346,9 @@ def xbatcher_(root: Path, n: int, batch: int, workers: int, *, normal: bool) -> 
     import xbatcher
 
     del workers, n
-    data = xarray.open_zarr(root, consolidated=False, chunks=None, mask_and_scale=False)
+    data = xarray.open_zarr(
+        root / "chips.zarr", consolidated=False, chunks=None, mask_and_scale=False
+    )
     blocks = xbatcher.BatchGenerator(data, dict(data.sizes) | {"chip": batch})
 
     class Epochs:
@@ -372,8 +374,8 @@ def decode_limit(root: Path, n: int, batch: int, workers: int, *, normal: bool) 
     numcodecs.blosc.use_threads = False
     frames: list[dict[str, bytes]] = [{} for _ in range(n)]
     for name in NATIVE:
-        for path in (root / name / "c").glob("*/0/0/0"):
-            shard, content = int(path.parts[-4]), path.read_bytes()
+        for shard in range(-(-n // PER_SHARD)):
+            content = shard_file(root, name, shard).read_bytes()
             index = np.frombuffer(content[-16 * PER_SHARD - 4 : -4], "<u8").reshape(-1, 2).tolist()
             for place, (offset, length) in enumerate(index):
                 if shard * PER_SHARD + place < n:
@@ -403,7 +405,7 @@ def read_limit(root: Path, n: int, batch: int, workers: int, *, normal: bool) ->
         for name, (bands, size) in NATIVE.items()
     }
     files = {
-        (name, shard): os.open(root / name / "c" / str(shard) / "0" / "0" / "0", os.O_RDONLY)
+        (name, shard): os.open(shard_file(root, name, shard), os.O_RDONLY)
         for name in NATIVE
         for shard in range(-(-n // PER_SHARD))
     }
@@ -425,6 +427,7 @@ def read_limit(root: Path, n: int, batch: int, workers: int, *, normal: bool) ->
 
 READERS: dict[str, Callable[..., Any]] = {
     "s1s2": ours,
+    "s1s2 compressed": ours,
     "s1s2 uncompressed": ours,
     "memmap": memmap,
     "WebDataset": webdataset_,
@@ -436,8 +439,10 @@ READERS: dict[str, Callable[..., Any]] = {
     "naive Zarr": naive_zarr,
     "xbatcher": xbatcher_,
     "limit: decode": decode_limit,
-    "limit: read": read_limit,
+    "limit: decode compressed": decode_limit,
+    "limit: read uncompressed": read_limit,
 }
+OURS = ("s1s2", "s1s2 compressed", "s1s2 uncompressed")
 NO_WORKERS = {"xbatcher", *LIMITS}
 
 
@@ -467,7 +472,7 @@ def run(told: Mapping[str, Any]) -> dict[str, float]:
         Path(told["root"]), told["n"], told["batch"], told["workers"], normal=told["normal"]
     )
     first = 0.0
-    for batch in loader:  # the first epoch warms caches and rings
+    for batch in loader:  # the first epoch warms caches, and every slot of a ring
         first = first or time.perf_counter() - begun
         float(batch["s1"][0, 0, 0, 0])
     rate, cpu_ms = paced(loader, 0.0)
@@ -517,29 +522,26 @@ def apart(told: Mapping[str, Any], *, cores: int, huge: bool) -> dict[str, float
 
 
 def cases(who: list[str]) -> list[dict[str, Any]]:
-    """Return every setting of every loader."""
-    found = []
+    """Return every setting of every loader; those with `often` are run in every round."""
+    found: list[dict[str, Any]] = []
     for name in who:
-        for normal in (False, True):
-            for huge in (False, True):
-                if normal and name in LIMITS:
-                    continue
-                words = ["normalised"] * normal + ["huge pages"] * huge
-                found.append({"who": name, "normal": normal, "huge": huge, "words": words})
-        if name not in NO_WORKERS:
+        limit = name in LIMITS
+        for huge in (False, True)[: 1 if limit else 2]:
+            words = ["huge pages"] * huge
+            found.append({"who": name, "huge": huge, "words": words, "often": True})
+            if not limit:
+                normal = ["normalised", *words]
+                found.append({"who": name, "huge": huge, "words": normal, "normal": True})
+        if name not in NO_WORKERS:  # for peers they change little
             found += [
-                {"who": name, "workers": w, "words": [f"{w} worker{'s' * (w > 1)}"]} for w in (1, 2)
+                {"who": name, "workers": w, "words": [f"{w} worker{'s' * (w > 1)}"]}
+                for w in ((1, 2) if name in OURS else (2,))
             ]
         if name == "s1s2":
+            two = {"who": name, "workers": 1, "cores": 2, "often": True}
             found += [
-                {"who": name, "workers": 1, "cores": 2, "words": ["two cores"]},
-                {
-                    "who": name,
-                    "workers": 1,
-                    "cores": 2,
-                    "busy": True,
-                    "words": ["two cores", "busy loop"],
-                },
+                {**two, "words": ["two cores"]},
+                {**two, "words": ["two cores", "busy loop"], "busy": True},
             ]
     return found
 
@@ -551,8 +553,8 @@ def measured(where: Path, n: int, batch: int, rounds: int, who: list[str]) -> li
     for number in range(rounds):
         for k in random.permutation(len(everything)):
             case = everything[k]
-            if number and case.get("workers", 0) and case["who"] != "s1s2":
-                continue  # workers change little; one round of them will do
+            if number and not case.get("often"):
+                continue
             root = where / READS.get(case["who"], case["who"])
             told = {
                 "who": case["who"], "root": str(root), "n": n, "batch": batch,
@@ -563,13 +565,9 @@ def measured(where: Path, n: int, batch: int, rounds: int, who: list[str]) -> li
             if result := apart(told, cores=cores, huge=case.get("huge", False)):
                 results[k].append(result)
         print(f"round {number + 1} of {rounds} done", file=sys.stderr)
-    rows = []
-    for case, runs in zip(everything, results, strict=True):
-        if runs:
-            rows.append(row_of(case, runs, where, n))
-    for row in rows:
-        row["of_limit"] = share(row, rows)
-    return rows
+    found = zip(everything, results, strict=True)
+    rows = [row_of(case, runs, where, n) for case, runs in found if runs]
+    return [row | {"of_limit": share(row, rows)} for row in rows]
 
 
 def row_of(
@@ -578,45 +576,40 @@ def row_of(
     name = case["who"]
     root = where / READS.get(name, name)
     middle = {key: statistics.median(r[key] for r in runs) for key in runs[0]}
-    kind = (
-        "uncompressed"
-        if "uncompressed" in name
-        else "compressed"
-        if "compressed" in name
-        else "default"
-    )
+    kind = next((word for word in ("uncompressed", "compressed") if name.endswith(word)), "default")
+    files = (p for p in root.rglob("*") if p.is_file() and "cache" not in p.parts)
     return {
-        "suite": "loader",
         "setting": ", ".join([kind, *case["words"]]),
-        "who": name.removesuffix(" uncompressed").removesuffix(" compressed"),
+        "who": name.removesuffix(f" {kind}"),
         "rate": middle["rate"],
         "cpu_ms": middle["cpu_ms"],
-        "requests": None,
-        "bytes": sum(
-            p.stat().st_size for p in root.rglob("*") if p.is_file() and "cache" not in p.parts
-        )
-        / n,
         "peak_mb": middle["peak_mb"],
+        "bytes": sum(p.stat().st_size for p in files) / n,
         "first_s": middle["first_s"],
     }
 
 
 def share(row: Mapping[str, Any], rows: list[dict[str, Any]]) -> float | None:
-    """Return the rate over that of the limit, for ours without normalisation on one core."""
-    if row["who"] != "s1s2" or "normalised" in row["setting"] or "core" in row["setting"]:
+    """Return the limit's processor time over ours, on one core, without normalisation.
+
+    On an idle machine that is our rate over the limit's; on a loaded one it still holds.
+    """
+    more = ("normalised", "two cores", "2 workers")
+    if row["who"] != "s1s2" or any(word in row["setting"] for word in more):
         return None
-    limit = "limit: read" if row["setting"].startswith("uncompressed") else "limit: decode"
-    found = [r["rate"] for r in rows if r["who"] == limit and r["setting"] == "default"]
-    return row["rate"] / found[0] if found else None
+    kind = row["setting"].partition(",")[0]
+    limits = (r["cpu_ms"] for r in rows if r["who"].startswith("limit") and r["setting"] == kind)
+    limit = next(limits, None)
+    return limit / row["cpu_ms"] if limit else None
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--chips", type=int, default=384)
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--chips", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--who", nargs="*", default=list(READERS), choices=list(READERS))
-    parser.add_argument("--out", type=Path, default=Path("build/bench.json"))
+    parser.add_argument("--out", type=Path, default=table.PLACE)
     parser.add_argument("--run", type=json.loads, help=argparse.SUPPRESS)
     told = parser.parse_args()
     if told.run:
@@ -626,9 +619,7 @@ def main() -> None:
         where = Path(folder)
         there = written(where, told.chips, told.who)
         rows = measured(where, told.chips, told.batch, told.rounds, there)
-    keep = json.loads(told.out.read_text()) if told.out.exists() else []
-    told.out.parent.mkdir(parents=True, exist_ok=True)
-    told.out.write_text(json.dumps([r for r in keep if r["suite"] != "loader"] + rows, indent=1))
+    table.keep("loader", rows, told.out)
     show(rows)
 
 

@@ -182,6 +182,32 @@ def test_filters_weights_and_pairs(corpus: Corpus) -> None:
             corpus.loader(2, **wrong)
 
 
+def test_chips_that_are_no_numbers_of_chips_are_refused(corpus: Corpus) -> None:
+    """A mask is an array of 0 and 1: read as numbers it would be two chips, many times."""
+    for wrong, says in (
+        (np.arange(16) % 2 == 0, "an array of bool, shape"),
+        (np.array([0.5, 1.0]), "an array of float64, shape"),
+        ([[[0]]], r"int64, shape \(1, 1, 1\)"),
+        ([], r"float64, shape \(0,\)"),
+        ([3, 99], "no chip 99"),
+    ):
+        with pytest.raises(ContractError, match=says):
+            corpus.loader(chips=wrong)
+    with pytest.raises(ContractError, match="pairs of them are for loader"):
+        corpus.dataset(chips=[[0, 1], [2, 3]])
+    with pytest.raises(ContractError, match="weights: expected numbers"):
+        corpus.loader(weights="s2_id")
+
+
+def test_a_loader_reads_on_where_its_program_changed_its_folder(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(corpus.folder.root.parent)
+    with Corpus("out").loader(4) as loader:
+        monkeypatch.chdir(tmp_path)
+        assert sum(len(batch["chip"]) for batch in loader) == 16
+
+
 def test_ranks_are_those_of_torch_distributed(corpus: Corpus, tmp_path: Path) -> None:
     from torch import distributed
 

@@ -4,11 +4,14 @@ import gc
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +20,17 @@ import pytest
 from chipsets import SIZE, STATISTICS, Chipset
 
 from s1s2.errors import ContractError, StoreError
-from s1s2.loader.batches import Feed
+from s1s2.loader.batches import Damaged, Feed
+from s1s2.loader.chips import Said
+from s1s2.loader.dataset import ChipDataset
 from s1s2.loader.finish import View, plan
-from s1s2.loader.order import Cut, Items, Orders
+from s1s2.loader.hosts import ProcessHost
+from s1s2.loader.order import Choice, Cut, Items, Orders
+from s1s2.loader.ring import Slots
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 's1s2[torch]'")
 
-from s1s2.loader.loader import Choice, Loader  # noqa: E402  # imports torch
+from s1s2.loader.loader import Loader  # noqa: E402  # imports torch
 
 N = 23
 
@@ -134,6 +141,44 @@ def test_a_loop_left_early_begins_the_next_epoch_afresh(chipset: Chipset, *, pro
         next(iter(found))
         with pytest.raises(ContractError, match="another pass"):
             next(first)
+
+
+@pytest.mark.parametrize("process", [False, True])
+def test_a_pass_that_was_ended_adds_nothing_to_the_one_that_goes_on(
+    chipset: Chipset, *, process: bool
+) -> None:
+    with loader(chipset, Feed(process=process)) as found:
+        found.set_epoch(4)
+        wanted = chips_of(found)
+        first = iter(found)
+        next(first)
+        found.set_epoch(4)
+        second = iter(found)
+        had = chips_of(next(second) for _ in range(5))  # nothing more is left to be asked for
+        with pytest.raises(ContractError, match="another pass"):
+            next(first)
+        assert had + chips_of(second) == wanted
+        third = iter(found)
+        next(third)
+        found.close()
+        with pytest.raises(ContractError, match="it was closed"):
+            next(third)
+
+
+def test_a_wait_that_is_interrupted_leaves_no_answer_behind(
+    chipset: Chipset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with loader(chipset) as found:
+        begun = iter(found)
+        next(begun)
+        with monkeypatch.context() as patch:
+            patch.setattr("s1s2.loader.hosts.wait", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                next(begun)
+        assert sorted(chips_of(found)) == list(range(N))
 
 
 @pytest.mark.parametrize("device", [None, "meta"])
@@ -258,6 +303,66 @@ def test_a_missing_shard_is_an_error_not_zeros(broken: Chipset) -> None:
         chips_of(found)
 
 
+@pytest.mark.parametrize("process", [False, True])
+def test_a_shard_without_proof_is_an_error_or_left_out(chipset: Chipset, *, process: bool) -> None:
+    def said_of(shard: int) -> Said:
+        if shard == 2:
+            msg = "receipts/00002.json is missing"
+            raise StoreError(msg)
+        return chipset.said_of(shard)
+
+    def unproven(damaged: Damaged) -> Loader:
+        made = loader(chipset, Feed(process=process, damaged=damaged))
+        made._batches._source = replace(chipset.source(), said_of=said_of)
+        return made
+
+    with (
+        unproven("raise") as found,
+        pytest.raises(StoreError, match=r"chip 1\d .shard 2. is not proven: receipts/00002.json"),
+    ):
+        chips_of(found)
+    with unproven("skip") as found:
+        assert sorted(chips_of(found)) == [c for c in range(N) if c // 5 != 2]
+        assert sorted(found.skipped) == [10, 11, 12, 13, 14]
+
+
+def test_nothing_is_sent_for_ever_to_a_process_that_hangs(chipset: Chipset) -> None:
+    wanted = plan(View("raw", ("VV",)), SIZE, STATISTICS)
+    slots = Slots({o.key: (o.shape, o.dtype) for o in wanted.outputs}, 4, 3)
+    host = ProcessHost(chipset.source(), wanted, slots, threads=1, timeout_s=0.5)
+    host._process.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(StoreError, match=r"no batch came within 0.5 s"):
+            host.submit(0, list(range(N)) * 100_000)
+    finally:
+        host._process.kill()
+        host.close()
+
+
+def test_a_programs_own_timeout_of_sockets_is_none_of_ours(chipset: Chipset) -> None:
+    """Python would make the pipe non-blocking: whatever is not there at once would be an error."""
+    socket.setdefaulttimeout(5)
+    try:
+        with loader(chipset, Feed()) as found:
+            next(iter(found))
+            assert os.get_blocking(found._batches._host._pipe.fileno())
+    finally:
+        socket.setdefaulttimeout(None)
+
+
+def test_a_dataset_shares_no_memory_between_threads(chipset: Chipset) -> None:
+    wanted = plan(View("raw"), SIZE, STATISTICS)
+    dataset = ChipDataset(chipset.source(), np.arange(N), wanted)
+    mine = dataset._row()
+    with ThreadPoolExecutor(1) as pool:
+        theirs = pool.submit(dataset._row).result()
+        assert theirs is not mine
+        assert theirs._reading is mine._reading
+        assert pool.submit(dataset._row).result() is theirs
+    assert dataset._row() is mine
+    assert pickle.loads(pickle.dumps(dataset))._mine is None
+
+
 def _process(found: Loader) -> subprocess.Popen:
     process: subprocess.Popen = found._batches._host._process
     return process
@@ -363,6 +468,7 @@ def test_a_fork_reads_with_a_host_of_its_own(chipset: Chipset, *, process: bool)
     [
         ({"threads": 0}, "threads 0"),
         ({"timeout_s": 0}, "timeout_s 0"),
+        ({"timeout_s": float("inf")}, "timeout_s inf"),
         ({"damaged": "zero"}, "damaged 'zero'"),
     ],
 )

@@ -19,6 +19,7 @@ from planetary_computer import sas
 
 from s1s2 import diff, doctor, journal, lease, progress, recipe, status, tables
 from s1s2.cli import main
+from s1s2.errors import UnreachableError
 from s1s2.layout import Folder
 
 PERIOD = ("--start", "2021-07-01", "--end", "2021-07-02", "--chip-size", "64")
@@ -258,6 +259,18 @@ def test_doctor_says_what_is_wrong_and_what_to_do(
     assert "fail disk" in said
     assert "make room" in said
     assert "no such catalog or file" in said
+
+
+def test_doctor_does_not_tell_to_run_a_build_again() -> None:
+    def ask() -> doctor.Check:
+        msg = "catalog a: https://a.example answered 503, 8 times; run the same command again"
+        raise UnreachableError(msg)
+
+    said = doctor._asked("catalog", ask)
+    assert (said.state, said.found) == (
+        "fail",
+        "catalog a: https://a.example answered 503, 8 times",
+    )
 
 
 class _Service(BaseHTTPRequestHandler):

@@ -95,6 +95,8 @@ def test_near_pairs_are_those_a_plain_search_finds(index: pd.DataFrame) -> None:
         ({"bbox": (0, 10, 5, 5)}, "bbox"),
         ({"bbox": (0, 10, 5)}, "bbox"),
         ({"season": "fall"}, "season 'fall'"),
+        ({"season": 7}, "season 7"),
+        ({"season": (12, 13)}, "list of months"),
     ],
 )
 def test_filters_that_cannot_be_are_refused(wrong: dict, says: str) -> None:

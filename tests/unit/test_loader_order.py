@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s1s2.errors import ContractError
-from s1s2.loader.order import Cut, Items, Orders, Position, batches, epoch_order
+from s1s2.loader.order import (
+    Choice,
+    Cut,
+    Items,
+    Orders,
+    Position,
+    batches,
+    epoch_order,
+)
 from s1s2.loader.sampler import BatchSampler
 
 
@@ -133,6 +141,7 @@ def test_the_last_batch_ends_the_epoch() -> None:
         (lambda: Orders("sorted"), "shuffle 'sorted'"),  # type: ignore[arg-type]
         (lambda: Orders("block", block_shards=0), "block_shards 0"),
         (lambda: Cut(0), "batch_size 0"),
+        (lambda: Orders("full", -1), "seed -1"),
         (lambda: Cut(2, 3, 3), "rank 3 of 3"),
         (lambda: Cut(2, uneven="crop"), "uneven 'crop'"),  # type: ignore[arg-type]
     ],
@@ -143,16 +152,22 @@ def test_what_cannot_be_is_refused(make: object, says: str) -> None:
 
 
 def test_a_batch_sampler_keeps_its_place() -> None:
-    several, orders = items(20), Orders("full", 9)
-    whole = list(BatchSampler(several, orders, Cut(3)))
-    first = BatchSampler(several, orders, Cut(3))
+    chips = np.arange(20)[:, None]
+    choice = Choice(chips, items(20), Orders("full", 9))
+    whole = list(BatchSampler(choice, Cut(3)))
+    first = BatchSampler(choice, Cut(3))
     begun = iter(first)
     had = [next(begun) for _ in range(2)]
-    second = BatchSampler(several, orders, Cut(3))
+    second = BatchSampler(choice, Cut(3))
     second.load_state_dict(first.state_dict())
     assert had + list(second) == whole
     assert sorted(place for batch in second for place in batch) == list(range(20)), (
         "then the next epoch, whole"
     )
-    with pytest.raises(ContractError, match="seed 9"):
-        BatchSampler(several, Orders("full", 8), Cut(3)).load_state_dict(first.state_dict())
+    for other in (
+        Choice(chips, items(20), Orders("full", 8)),
+        Choice(chips, items(20), Orders("spread", 9)),
+        Choice(chips + 1, items(20), Orders("full", 9)),
+    ):
+        with pytest.raises(ContractError, match="over other chips, or with another seed"):
+            BatchSampler(other, Cut(3)).load_state_dict(first.state_dict())

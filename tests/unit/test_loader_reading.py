@@ -1,8 +1,11 @@
 """Chips read directly from their shards: the same as others read, and never what is damaged."""
 
 import copy
+import errno
+import itertools
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from chipsets import Chipset
 
 from s1s2 import store
 from s1s2.errors import StoreError
+from s1s2.layout import Codec
 from s1s2.loader.chips import ChipReader
 from s1s2.loader.shards import ArrayForm, Scratch, described
 from s1s2.loader.zarr_reader import ZarrReader
@@ -47,7 +51,37 @@ def test_every_chip_is_what_was_written(chipset: Chipset, *, direct: bool) -> No
             np.testing.assert_array_equal(array, chipset.blocks[name][chip])
 
 
+@pytest.mark.parametrize(
+    ("codec", "names"),
+    [
+        ("lz4", ["bytes", "blosc", "crc32c"]),
+        ("zstd", ["bytes", "blosc", "crc32c"]),
+        ("none", ["bytes", "crc32c"]),
+    ],
+)
+def test_every_codec_is_read_directly_and_by_others(
+    tmp_path: Path, codec: Codec, names: list[str]
+) -> None:
+    chipset = Chipset(tmp_path, 7, codec=codec)
+    for name in store.IMAGES:
+        (sharding,) = chipset.metadata(name)["codecs"]
+        inner = sharding["configuration"]["codecs"]
+        assert [c["name"] for c in inner] == names
+        assert all(c["configuration"]["cname"] == codec for c in inner if c["name"] == "blosc")
+    _read_alike(chipset, range(7))
+    path = chipset.path("s1", 0)
+    content = bytearray(path.read_bytes())
+    content[60] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"chip 0 is damaged .*does not match its checksum"):
+        reader(chipset).read(0, {"s1": empty(chipset)["s1"]}, Scratch())
+
+
 def test_zarr_tensorstore_and_xarray_read_the_same_chips(chipset: Chipset) -> None:
+    _read_alike(chipset, (0, 4, 5, 12))
+
+
+def _read_alike(chipset: Chipset, chips: Iterable[int]) -> None:
     ours = reader(chipset)
     group = zarr.open_group(chipset.folder.zarr, mode="r", use_consolidated=False)
     data = xarray.open_zarr(chipset.folder.zarr, consolidated=False, mask_and_scale=False)
@@ -58,9 +92,10 @@ def test_zarr_tensorstore_and_xarray_read_the_same_chips(chipset: Chipset) -> No
                 "kvstore": {"driver": "file", "path": f"{chipset.folder.zarr}/{name}/"},
             }
         ).result()
-        for chip in (0, 4, 5, 12):
+        for chip in chips:
             into = {name: empty(chipset)[name]}
             ours.read(chip, into, Scratch())
+            np.testing.assert_array_equal(into[name], chipset.blocks[name][chip])
             np.testing.assert_array_equal(into[name], opened[chip].read().result())
             np.testing.assert_array_equal(into[name], group[name][chip])
             np.testing.assert_array_equal(into[name], data[name][chip].to_numpy())
@@ -172,6 +207,23 @@ def test_missing_truncated_and_foreign_shards_raise(mine: Chipset) -> None:
         with pytest.raises(StoreError, match=f"shard 1: chip 6 is damaged .*{says}"):
             reader(mine).read(6, empty(mine), Scratch())
         path.write_bytes(good)
+
+
+@pytest.mark.parametrize("first_good", [0, 4, 6])
+def test_a_disk_that_fails_is_an_error_that_names_shard_and_chip(
+    mine: Chipset, monkeypatch: pytest.MonkeyPatch, first_good: int
+) -> None:
+    """While an index is read, and while a chunk is."""
+    calls, read = itertools.count(), os.preadv
+
+    def failing(*arguments: Any) -> int:  # noqa: ANN401
+        if next(calls) >= first_good:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(*arguments)
+
+    monkeypatch.setattr(os, "preadv", failing)
+    with pytest.raises(StoreError, match=r"shard 1: chip 6 is damaged .*Input/output error"):
+        reader(mine).read(6, empty(mine), Scratch())
 
 
 def test_a_chunk_that_was_never_written_is_not_nodata(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ from stac_pydantic import Collection, Item
 from s1s2 import grid
 from s1s2.bands import Sensor
 from s1s2.catalog import PLANETARY_COMPUTER_S1, PLANETARY_COMPUTER_S2, Catalog
-from s1s2.cover import Side
 from s1s2.items import ItemRefused, deduplicate, scene_from_item
 from s1s2.land import land_mask
-from s1s2.match import MatchRules, match_scenes
+from s1s2.match import MatchRules
+from s1s2.matched import match_scenes
 from s1s2.sample import SampleSpec, draw_points
 from s1s2.sandbox import orbits, stac, stac_cover, tiles
 from s1s2.sandbox.archive import Archive, Scene, stac_time
@@ -37,6 +37,7 @@ from s1s2.sandbox.scenes import (
 )
 from s1s2.sandbox.slices import PER_ORBIT
 from s1s2.scene import Scene as Parsed
+from s1s2.side import Side
 
 ROOT, BLOBS = "http://127.0.0.1:1/api/stac/v1", "http://127.0.0.1:1/blobs"
 CATALOG = Catalog(
@@ -660,9 +661,9 @@ def test_nine_of_ten_land_points_have_a_pair_within_three_days(archive: Archive)
     ]
     scenes = deduplicate([parsed(s) for s in found if usable(s)])
     sides = (Side.of(scenes, Sensor.S2), Side.of(scenes, Sensor.S1))
-    pairs, refusals = match_scenes(points, *sides, MatchRules(), grid.GridSpec())
-    assert pairs["point"].nunique() >= 0.9 * len(points), refusals["reason"].value_counts()
-    assert pairs["lag_hours"].abs().max() <= 72
+    found = match_scenes(points, *sides, MatchRules(), grid.GridSpec())
+    assert len(np.unique(found.pairs.row)) >= 0.9 * len(points), found.summary()
+    assert np.abs(found.pairs.lag_hours).max() <= 72
 
 
 def test_a_warm_search_takes_milliseconds(archive: Archive) -> None:

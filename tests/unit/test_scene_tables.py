@@ -1,24 +1,28 @@
 """Scenes as a table: the same scenes, with no object for each."""
 
+import errno
+import os
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s1s2 import answers, scene_tables, tables
+from s1s2 import answers, scene_lookup, scene_tables, tables
 from s1s2.answers import Answer, Answers
 from s1s2.bands import Band, Sensor, bands_of
-from s1s2.cover import Side
-from s1s2.errors import StoreError
+from s1s2.errors import FullError, StoreError
 from s1s2.items import deduplicate
+from s1s2.layout import Folder
 from s1s2.scene import Scene
 from s1s2.scene_tables import latest, scenes_of, table_of
+from s1s2.side import Side
 
 NOON = datetime(2021, 7, 1, 12, tzinfo=UTC)
 
@@ -111,6 +115,111 @@ def test_the_last_in_order_counts_and_groups_stay_whole(monkeypatch: pytest.Monk
     assert [s.id for s in found] == [f"s2-{n:03d}" for n in range(7)]
     assert scenes_of(latest(table, np.array([0, 1]))) == [old]
     assert scenes_of(latest(table, np.array([1, 0]))) == [new]
+
+
+def damage(path: Path) -> None:
+    """Flip bits in the middle of a file's pages: its footer stays whole."""
+    content = bytearray(path.read_bytes())
+    start, stop = len(content) // 8, len(content) // 4
+    content[start:stop] = bytes(b ^ 0xFF for b in content[start:stop])
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        scene_tables.read_table,
+        scene_tables.read_scenes,
+        lambda path: scene_tables.read_scenes(path, {"s1-001"}),
+        lambda path: scene_tables.read_side(path, Sensor.S1),
+        lambda path: scene_tables.read_side(path, Sensor.S2),
+    ],
+)
+def test_a_damaged_table_is_named_in_one_line(tmp_path: Path, read: object) -> None:
+    path = tmp_path / "scenes.parquet"
+    scene_tables.write_scenes(path, table_of(SOME * 50), {})
+    damage(path)
+    assert scene_tables.count_rows(path) == 50 * len(SOME), "its footer is whole"
+    with pytest.raises(StoreError, match=r"scenes\.parquet: damaged"):
+        read(path)  # type: ignore[operator]
+    path.write_bytes(path.read_bytes()[:-10])
+    for call in (read, scene_tables.count_rows):
+        with pytest.raises(StoreError, match=r"scenes\.parquet: damaged"):
+            call(path)  # type: ignore[operator]
+
+
+def test_rows_without_a_band_are_found_where_groups_do_not_say(tmp_path: Path) -> None:
+    """Other writers leave statistics away: then the hrefs themselves are looked at."""
+    path = tmp_path / "s.parquet"
+    pq.write_table(table_of(SOME), path, write_statistics=False)
+    for sensor in Sensor:
+        side = scene_tables.read_side(path, sensor)
+        assert side.complete.tolist() == [n % 3 != 2 for n in range(7)]
+
+
+# --- scenes by their ids
+
+
+def test_a_large_table_is_looked_up_in_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "ROWS_A_GROUP", 3)
+    folder, ids = Folder(tmp_path), {"s1-001", "s2-006", "s1-000", "none"}
+    expected = [s for s in SOME if s.id in ids]
+    scene_tables.write_scenes(folder.scenes, table_of(SOME), {})
+    scene_lookup.prepare(folder)
+    assert list(tmp_path.iterdir()) == [folder.scenes], "a small table needs none"
+    monkeypatch.setattr(scene_lookup, "_FEW", len(SOME) - 1)
+    scene_lookup.prepare(folder)
+    whole = folder.scenes.read_bytes()
+    times = folder.scenes.stat()
+    folder.scenes.write_bytes(b"x" * len(whole))
+    os.utime(folder.scenes, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert scene_lookup.read_scenes(folder, ids) == expected, "the table itself is not looked at"
+    assert scene_lookup.read_scenes(folder, set()) == []
+    folder.scenes.write_bytes(whole)
+    scene_lookup.discard(folder)
+    scene_lookup.discard(folder)
+    assert scene_lookup.read_scenes(folder, ids) == expected
+    assert not [p for p in tmp_path.rglob("*") if p.is_file() and p != folder.scenes]
+
+
+def test_a_copy_of_another_table_or_half_of_one_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scene_lookup, "_FEW", 0)
+    folder = Folder(tmp_path)
+    scene_tables.write_scenes(folder.scenes, table_of(SOME), {})
+    scene_lookup.prepare(folder)
+    changed = [scene(1, Sensor.S1, id=SOME[0].id), *SOME[1:]]
+    scene_tables.write_scenes(folder.scenes, table_of(changed), {})
+    assert scene_lookup.read_scenes(folder, {SOME[0].id}) == changed[:1]
+    scene_lookup.prepare(folder)
+    (copy,) = (p for p in tmp_path.rglob("*.arrow"))
+    assert scene_lookup.read_scenes(folder, {SOME[0].id}) == changed[:1]
+    content = copy.read_bytes()
+    half = len(content) // 2
+    for damaged in (content[:8] + b"\xff" * half + content[8 + half :], content[:-100]):
+        copy.write_bytes(damaged)
+        assert scene_lookup.read_scenes(folder, {SOME[0].id}) == changed[:1]
+    scene_lookup.prepare(folder)
+    assert len(copy.read_bytes()) > 1000, "it is made again"
+
+
+def test_a_copy_that_cannot_be_written_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scene_lookup, "_FEW", 0)
+    folder = Folder(tmp_path)
+    scene_tables.write_scenes(folder.scenes, table_of(SOME), {})
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FullError, match=r"scenes\.arrow: no room for it"):
+        scene_lookup.prepare(folder)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [folder.scenes]
 
 
 # --- answers

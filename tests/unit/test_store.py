@@ -137,6 +137,25 @@ def test_the_format_on_disk(tmp_path: Path) -> None:
     assert (blosc["cname"], blosc["shuffle"], blosc["clevel"]) == ("lz4", "bitshuffle", 5)
 
 
+@pytest.mark.parametrize("codec", ["zstd", "none"])
+def test_another_codec_holds_the_same_pixels_and_as_many_checksums(codec: layout.Codec) -> None:
+    default = {plan.name: plan for plan in layout.arrays(GRID)}
+    for plan in layout.arrays(GRID, codec):
+        block = blocks(3)[plan.name]
+        content = store.encode(plan, block, 4)
+        assert content == store.encode(plan, block, 4)
+        found, lost = store.decode(plan, content, 3, 4)
+        assert np.array_equal(found, block)
+        assert lost == []
+        if not plan.sharded:
+            assert content == store.encode(default[plan.name], block, 4), "a column is never packed"
+            continue
+        assert content != store.encode(default[plan.name], block, 4)
+        bad = bytearray(content)
+        bad[50] ^= 1
+        assert store.decode(plan, bytes(bad), 3, 4)[1] == [0]
+
+
 def test_a_file_is_written_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

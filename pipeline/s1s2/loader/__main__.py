@@ -6,6 +6,7 @@ import sys
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
+from s1s2.errors import StoreError
 from s1s2.loader.fill import Filler
 from s1s2.loader.finish import Plan
 from s1s2.loader.hosts import Source
@@ -32,11 +33,16 @@ def main(descriptor: int) -> None:
 
 def _serve(pipe: "Connection[Any, Any]", owner: int) -> None:
     told = pipe.recv()
-    said: dict[int, Said] = {}
+    said: dict[int, Said | str] = {}
+
+    def said_of(shard: int) -> "Said":
+        if isinstance(found := said[shard], str):
+            raise StoreError(found)
+        return found
+
     forms = tuple(ArrayForm(**form | {"tail": tuple(form["tail"])}) for form in told["forms"])
-    source = Source(forms, told["root"], told["per_shard"], said.__getitem__)
     filler = Filler(
-        source.reading(said.__getitem__),
+        Source(forms, told["root"], told["per_shard"], said_of).reading(),
         Plan.from_json(told["plan"]),
         Slots(*told["slots"]),
         told["threads"],

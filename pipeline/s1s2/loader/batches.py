@@ -21,6 +21,8 @@ Damaged = Literal["raise", "skip"]
 
 _HELD_BY_A_LOOP = 2
 """Batches that a loop holds while it asks for another: the last one, and that which comes."""
+_LONGEST_S = 86_400
+"""Whoever waits longer waits for nothing."""
 _HAS_PROCESSES = os.name == "posix"
 """Whether memory can be handed to a process by its descriptor."""
 
@@ -46,8 +48,8 @@ class Feed:
         if self.threads < 1 or self.ahead < 1:
             msg = f"threads {self.threads}, ahead {self.ahead}: expected 1 or more of each"
             raise ContractError(msg)
-        if self.timeout_s <= 0:
-            msg = f"timeout_s {self.timeout_s}: expected more than 0"
+        if not 0 < self.timeout_s <= _LONGEST_S:
+            msg = f"timeout_s {self.timeout_s}: expected above 0, at most {_LONGEST_S:,}, a day"
             raise ContractError(msg)
         if self.damaged not in get_args(Damaged):
             msg = f"damaged {self.damaged!r}: expected one of {', '.join(get_args(Damaged))}"
@@ -107,10 +109,10 @@ class Batches:
             self._ask(host, waiting)  # before the loop works on this one
             yield batch
             del batch  # or its slot would stay in use
-            self._ask(host, waiting)
             if mine != self._pass or self._host is not host:
                 msg = "another pass over this loader has begun, or it was closed: it serves one"
                 raise ContractError(msg)
+            self._ask(host, waiting)
 
     def close(self) -> None:
         """End the reading process, or threads; the next pass begins anew."""
@@ -135,7 +137,9 @@ class Batches:
             self._asked.clear()
             self._open()
         kind = ProcessHost if self._feed.process else ThreadHost
-        self._host = kind(self._source, self._plan, self._slots, self._feed.threads)
+        self._host = kind(
+            self._source, self._plan, self._slots, self._feed.threads, self._feed.timeout_s
+        )
         self._owner = os.getpid()
         return self._host
 
@@ -148,22 +152,20 @@ class Batches:
 
     def _answer(self, host: Host) -> tuple[int, Failures]:
         try:
-            return host.result(self._feed.timeout_s)
-        except StoreError:
+            return host.result()
+        except BaseException:  # Ctrl-C too: nobody knows which answer would come next
             self.close()
             raise
 
     def _ask(self, host: Host, waiting: Iterator[Numbers]) -> None:
         """Ask for batches until enough are on their way, or there is no slot."""
-        while len(self._asked) < self._feed.ahead and (slot := self._leases.take()) is not None:
-            job = next(waiting, None)
-            if job is None:
-                self._leases.give_back(slot)
+        while len(self._asked) < self._feed.ahead and len(self._leases):
+            if (job := next(waiting, None)) is None:
                 return
             self._asked.append(job)
             try:
-                host.submit(slot, job.T.ravel().tolist())
-            except StoreError:
+                host.submit(self._leases.take(), job.T.ravel().tolist())
+            except BaseException:
                 self.close()
                 raise
 

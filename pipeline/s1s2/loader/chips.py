@@ -36,7 +36,7 @@ class ChipReader:
 
     Args:
         forms: The arrays.
-        said_of: Says of a shard what its receipt says of its files; asked once a shard.
+        said_of: Says of a shard what its receipt says of its files; any thread may ask.
         open_at_most: Files to hold open; no fewer than one shard has.
     """
 
@@ -79,11 +79,14 @@ class ChipReader:
         """Return the files of a shard, every one of which was looked at before any is read."""
         with self._lock:
             shards = self._opened.get(number)
-            if shards is None:
-                said = said_for(chip, number, self._said_of)
-                shards = {form.name: Shard(form, *said[form.name]) for form in self._forms}
-                self._opened[number] = shards
-                self._hold(number, shards)
+        if shards is None:  # not under the lock: on slow storage threads open shards side by side
+            said = said_for(chip, number, self._said_of)
+            opened = {form.name: Shard(form, *said[form.name]) for form in self._forms}
+            with self._lock:
+                shards = self._opened.setdefault(number, opened)
+                if shards is opened:  # else another thread was first
+                    self._hold(number, opened)
+        with self._lock:
             self._hold(number, {name: shards[name] for name in used})
         return shards
 

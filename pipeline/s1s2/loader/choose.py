@@ -47,8 +47,11 @@ class Filter:
         ):
             msg = f"bbox {self.bbox}: expected west, south, east, north in degrees"
             raise ContractError(msg)
-        if isinstance(self.season, str) and self.season not in SEASONS:
-            msg = f"season {self.season!r}: expected one of {', '.join(SEASONS)}, or months"
+        season, months = self.season, range(1, 13)
+        named = isinstance(season, str) and season in SEASONS
+        listed = isinstance(season, Sequence) and all(month in months for month in season)
+        if not (season is None or named or listed):
+            msg = f"season {season!r}: expected one of {', '.join(SEASONS)}, or a list of months"
             raise ContractError(msg)
 
 

@@ -1,11 +1,12 @@
 """A map-style dataset, for torch's own DataLoader and its processes."""
 
 import os
-import threading
+from threading import local
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from s1s2.loader.chips import Reading
 from s1s2.loader.fill import Row
 from s1s2.loader.finish import Plan
 from s1s2.loader.hosts import Source
@@ -13,6 +14,13 @@ from s1s2.loader.order import Numbers
 
 if TYPE_CHECKING:
     import torch
+
+
+class _Mine(local):
+    """What one thread fills rows with; threads share what reads chips, never their memory."""
+
+    def __init__(self, reading: Reading, wanted: Plan) -> None:
+        self.row = Row(reading, wanted)
 
 
 class ChipDataset:
@@ -23,7 +31,7 @@ class ChipDataset:
 
     def __init__(self, source: Source, chips: Numbers, wanted: Plan) -> None:
         self._source, self.chips, self._plan = source, chips, wanted
-        self._mine: tuple[tuple[int, int], Row] | None = None
+        self._mine: tuple[int, _Mine] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_mine": None}
@@ -51,8 +59,7 @@ class ChipDataset:
 
     def _row(self) -> Row:
         """Return what reads a chip in this thread of this process."""
-        here = threading.get_ident()
-        if self._mine is None or self._mine[0] != (os.getpid(), here):
-            reading = self._source.reading(self._source.said_of)
-            self._mine = ((os.getpid(), here), Row(reading, self._plan))
-        return self._mine[1]
+        mine = self._mine  # once: another thread may change it meanwhile
+        if mine is None or mine[0] != os.getpid():
+            mine = self._mine = os.getpid(), _Mine(self._source.reading(), self._plan)
+        return mine[1].row

@@ -118,17 +118,19 @@ def moved(
     _pin(slots)
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     waiting: tuple[Batch, Batch, Any] | None = None
-    for batch in batches:
-        with torch.cuda.stream(stream):
-            done = finisher(_sent(batch, device))
-            event = stream.record_event()
+    try:
+        for batch in batches:
+            with torch.cuda.stream(stream):
+                done = finisher(_sent(batch, device))
+                event = stream.record_event()
+            if waiting is not None:
+                yield _taken(waiting[1], waiting[2], device)
+                waiting[2].synchronize()  # its slot of the ring is free from here on
+            waiting = (batch, done, event)
         if waiting is not None:
             yield _taken(waiting[1], waiting[2], device)
-            waiting[2].synchronize()  # its slot of the ring is free from here on
-        waiting = (batch, done, event)
-    if waiting is not None:
-        yield _taken(waiting[1], waiting[2], device)
-        waiting[2].synchronize()
+    finally:
+        stream.synchronize()  # a loop left early frees slots that may still be copied from
 
 
 def _sent(batch: Batch, device: torch.device) -> Batch:

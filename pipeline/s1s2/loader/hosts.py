@@ -7,6 +7,8 @@ begun in a forked or a daemonic process, and ends when its owner does, however t
 """
 
 import os
+import socket
+import struct
 import subprocess
 import sys
 import weakref
@@ -20,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from s1s2.errors import StoreError
-from s1s2.loader.chips import ChipReader, Reading, Said, said_for
+from s1s2.loader.chips import ChipReader, Reading, Said
 from s1s2.loader.fill import Failures, Filler
 from s1s2.loader.finish import Plan
 from s1s2.loader.ring import Slots
@@ -46,14 +48,14 @@ class Source:
     said_of: Callable[[int], Said]
     """Of a shard, by array: its file, and the size its receipt says."""
 
-    def reading(self, said_of: Callable[[int], Said]) -> Reading:
+    def reading(self) -> Reading:
         """Return what reads its chips."""
         if self.forms:
-            return ChipReader(self.forms, said_of)
+            return ChipReader(self.forms, self.said_of)
         # zarr takes a third of a second to import, and is seldom needed
         from s1s2.loader.zarr_reader import ZarrReader  # noqa: PLC0415
 
-        return ZarrReader(Path(self.root), self.per_shard, said_of)
+        return ZarrReader(Path(self.root), self.per_shard, self.said_of)
 
 
 class Host(Protocol):
@@ -63,11 +65,11 @@ class Host(Protocol):
         """Ask for the first rows of a slot to be filled."""
         ...
 
-    def result(self, timeout_s: float) -> tuple[int, Failures]:
+    def result(self) -> tuple[int, Failures]:
         """Wait for the slot asked for first, and say which of its rows failed.
 
         Raises:
-            StoreError: If it takes longer than that, or can never come.
+            StoreError: If it takes too long, or can never come.
         """
         ...
 
@@ -77,25 +79,28 @@ class Host(Protocol):
 
 
 class ThreadHost:
-    """Reads with threads of this process."""
+    """Reads with threads of this process; `timeout_s` is the longest wait for one slot."""
 
-    def __init__(self, source: Source, plan: Plan, slots: Slots, threads: int) -> None:
-        self._filler = Filler(source.reading(source.said_of), plan, slots, threads)
+    def __init__(
+        self, source: Source, plan: Plan, slots: Slots, threads: int, timeout_s: float
+    ) -> None:
+        self._timeout_s = timeout_s
+        self._filler = Filler(source.reading(), plan, slots, threads)
         self._asked: deque[tuple[int, list[Future[Failures]]]] = deque()
 
     def submit(self, slot: int, chips: Sequence[int]) -> None:
         """Ask for the first rows of a slot to be filled."""
         self._asked.append((slot, self._filler.start(slot, chips)))
 
-    def result(self, timeout_s: float) -> tuple[int, Failures]:
+    def result(self) -> tuple[int, Failures]:
         """Wait for the slot asked for first.
 
         Raises:
-            StoreError: If it takes longer than that.
+            StoreError: If it takes too long.
         """
         slot, tasks = self._asked.popleft()
-        if wait(tasks, timeout_s).not_done:
-            raise _late(timeout_s, "the reading threads")
+        if wait(tasks, self._timeout_s).not_done:
+            raise _late(self._timeout_s, "the reading threads")
         return slot, [failure for task in tasks for failure in task.result()]
 
     def close(self) -> None:
@@ -104,12 +109,15 @@ class ThreadHost:
 
 
 class ProcessHost:
-    """Reads in a process of its own."""
+    """Reads in a process of its own; `timeout_s` is the longest wait for it, either way."""
 
-    def __init__(self, source: Source, plan: Plan, slots: Slots, threads: int) -> None:
-        self._source = source
+    def __init__(
+        self, source: Source, plan: Plan, slots: Slots, threads: int, timeout_s: float
+    ) -> None:
+        self._source, self._timeout_s = source, timeout_s
         self._told: set[int] = set()
         ours, theirs = Pipe()
+        _limit(ours.fileno(), timeout_s)
         with theirs:
             descriptors = (theirs.fileno(), slots.descriptor)
             self._process = subprocess.Popen(  # noqa: S603  # this interpreter, this module
@@ -131,25 +139,30 @@ class ProcessHost:
 
     def submit(self, slot: int, chips: Sequence[int]) -> None:
         """Ask for the first rows of a slot to be filled."""
-        first = {chip // self._source.per_shard: chip for chip in reversed(chips)}
-        said = {
-            shard: dict(said_for(chip, shard, self._source.said_of))
-            for shard, chip in first.items()
-            if shard not in self._told
-        }
-        self._told |= said.keys()
+        shards = {chip // self._source.per_shard for chip in chips} - self._told
+        said = {shard: self._said_of(shard) for shard in sorted(shards)}
+        self._told |= {shard for shard, found in said.items() if not isinstance(found, str)}
         self._send((slot, list(chips), said))
 
-    def result(self, timeout_s: float) -> tuple[int, Failures]:
+    def _said_of(self, shard: int) -> dict[str, tuple[str, int]] | str:
+        """Return what a shard's receipt says, or why it cannot be trusted: its chips then fail."""
+        try:
+            return dict(self._source.said_of(shard))
+        except StoreError as error:
+            return str(error)
+
+    def result(self) -> tuple[int, Failures]:
         """Wait for the slot asked for first.
 
         Raises:
-            StoreError: If it takes longer than that, or the process is gone.
+            StoreError: If it takes too long, or the process is gone.
         """
         try:
-            if not self._pipe.poll(timeout_s):
-                raise _late(timeout_s, f"the reading process {self._process.pid}")
+            if not self._pipe.poll(self._timeout_s):
+                raise self._hangs()
             answer = self._pipe.recv()
+        except BlockingIOError as error:
+            raise self._hangs() from error
         except (EOFError, OSError) as error:
             raise self._gone() from error
         if isinstance(answer, str):
@@ -165,8 +178,13 @@ class ProcessHost:
     def _send(self, message: object) -> None:
         try:
             self._pipe.send(message)
+        except BlockingIOError as error:
+            raise self._hangs() from error
         except OSError as error:
             raise self._gone() from error
+
+    def _hangs(self) -> StoreError:
+        return _late(self._timeout_s, f"the reading process {self._process.pid}")
 
     def _gone(self) -> StoreError:
         with suppress(subprocess.TimeoutExpired):
@@ -177,6 +195,20 @@ class ProcessHost:
             "Feed(process=False)"
         )
         return StoreError(msg)
+
+
+def _limit(descriptor: int, timeout_s: float) -> None:
+    """Let no call on one end of a pipe wait longer: a process that hangs reads and writes nothing.
+
+    A message may be longer than what the system holds for it; such a call then ends with
+    BlockingIOError.
+    """
+    seconds, rest = divmod(timeout_s, 1)
+    most = struct.pack("ll", int(seconds), max(1, int(rest * 1e6)))
+    with socket.socket(fileno=os.dup(descriptor)) as end:
+        end.setblocking(True)  # whatever the program made the default of its sockets
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, most)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, most)
 
 
 def _end(owner: int, process: "subprocess.Popen[bytes]", pipe: "Connection[Any, Any]") -> None:

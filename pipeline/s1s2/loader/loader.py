@@ -1,38 +1,19 @@
 """The loader of a training loop: batches of tensors, seeded orders, resumed exactly."""
 
-import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 import torch
 
-from s1s2.errors import ContractError
 from s1s2.loader.batches import Batches, Feed
 from s1s2.loader.device import Finisher, moved
 from s1s2.loader.finish import Output, Plan
 from s1s2.loader.hosts import Source
-from s1s2.loader.order import Cut, Items, Numbers, Orders, Position, batches, epoch_order
+from s1s2.loader.order import Choice, Cut, Numbers, Position, batches, epoch_order
 
 Batch = dict[str, torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which chips a loader serves, and in which orders."""
-
-    chips: Numbers
-    """Shape (items, chips of an item): 1, or 2 for pairs."""
-    items: Items
-    orders: Orders
-
-    def digest(self) -> str:
-        """Return a hash of all that decides the orders."""
-        total = hashlib.sha256(repr((self.chips.shape, self.orders)).encode())
-        for array in (self.chips, self.items.shards, self.items.cells, self.items.weights):
-            total.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
-        return total.hexdigest()
 
 
 class Loader:
@@ -100,11 +81,7 @@ class Loader:
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the loop stands, after its last batch; the same on all ranks."""
-        return {
-            "epoch": self._at.epoch,
-            "done": self._at.done,
-            "choice": self._choice.digest(),
-        }
+        return self._choice.state(self._at)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where another loader stood; its ranks and batch size may have been others.
@@ -112,13 +89,7 @@ class Loader:
         Raises:
             ContractError: If that one served other chips, or in other orders.
         """
-        if state.get("choice") != self._choice.digest():
-            msg = (
-                "the saved state is of a loader over other chips, or with another seed, shuffle or "
-                "weights; make this one as that was"
-            )
-            raise ContractError(msg)
-        self._next = self._at = Position(int(state["epoch"]), int(state["done"]))
+        self._next = self._at = self._choice.position(state)
 
     def close(self) -> None:
         """End the reading process; iterating again starts another."""

@@ -4,10 +4,11 @@ An *item* is a row of a list of chips: one chip, or a pair of them. An order is 
 and epoch alone; world and batch size only cut it, so a run resumed with others goes on exactly.
 """
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,9 @@ class Orders:
     def __post_init__(self) -> None:
         if self.shuffle not in get_args(Shuffle):
             msg = f"shuffle {self.shuffle!r}: expected one of {', '.join(get_args(Shuffle))}"
+            raise ContractError(msg)
+        if self.seed < 0:
+            msg = f"seed {self.seed}: expected 0 or more"
             raise ContractError(msg)
         if self.block_shards < 1:
             msg = f"block_shards {self.block_shards}: expected 1 or more"
@@ -193,3 +197,38 @@ class Position:
         """
         done = min(self.done + cut.step, n)
         return Position(self.epoch, done) if cut.batches(n - done) else Position(self.epoch + 1)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which chips a loader serves, and in which orders."""
+
+    chips: Numbers
+    """Shape (items, chips of an item): 1, or 2 for pairs."""
+    items: Items
+    orders: Orders
+
+    def digest(self) -> str:
+        """Return a hash of all that decides the orders."""
+        total = hashlib.sha256(repr((self.chips.shape, self.orders)).encode())
+        for array in (self.chips, self.items.shards, self.items.cells, self.items.weights):
+            total.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
+        return total.hexdigest()
+
+    def state(self, at: Position) -> dict[str, Any]:
+        """Return a position as it is saved, with a hash of the items and orders it is of."""
+        return {"epoch": at.epoch, "done": at.done, "choice": self.digest()}
+
+    def position(self, state: Mapping[str, Any]) -> Position:
+        """Return the position that was saved, with whatever ranks and batch size.
+
+        Raises:
+            ContractError: If it is of other chips, or other orders.
+        """
+        if state.get("choice") != self.digest():
+            msg = (
+                "the saved state is of a loader over other chips, or with another seed, shuffle or "
+                "weights; make this one as that was"
+            )
+            raise ContractError(msg)
+        return Position(int(state["epoch"]), int(state["done"]))

@@ -93,12 +93,9 @@ class Leases:
         """Return how many slots are free."""
         return len(self._free)
 
-    def take(self) -> int | None:
-        """Take a free slot, if there is one."""
-        try:
-            return self._free.popleft()
-        except IndexError:
-            return None
+    def take(self) -> int:
+        """Take a free slot; there must be one."""
+        return self._free.popleft()
 
     def give_back(self, slot: int) -> None:
         """Make a slot free that was not handed out."""

@@ -170,8 +170,7 @@ class Shard:
             self._read_plain(file, place, out, offset, content)
             return
         frame = scratch.of(length)
-        if os.preadv(file.number, [frame], offset) != length:
-            raise self._damaged(place, "ends early")
+        self._read_at(file, [frame], offset, place)
         if crc32c(frame[:content]) != int.from_bytes(frame[content:], "little"):
             raise self._damaged(place, "does not match its checksum")
         self._decode(frame[:content], place, out)
@@ -182,8 +181,7 @@ class Shard:
         if content != out.nbytes:
             raise self._damaged(place, f"has {content} bytes, expected {out.nbytes}")
         flat, check = out.data.cast("B"), bytearray(_CHECKSUM)
-        if os.preadv(file.number, [flat, check], offset) != content + _CHECKSUM:
-            raise self._damaged(place, "ends early")
+        self._read_at(file, [flat, memoryview(check)], offset, place)
         if crc32c(flat) != int.from_bytes(check, "little"):
             raise self._damaged(place, "does not match its checksum")
 
@@ -197,6 +195,14 @@ class Shard:
             numcodecs.blosc.decompress(frame, out)
         except (RuntimeError, ValueError) as error:
             raise self._damaged(place, f"cannot be decoded ({error})") from error
+
+    def _read_at(self, file: _File, into: list[memoryview], offset: int, place: int | None) -> None:
+        try:
+            got = os.preadv(file.number, into, offset)
+        except OSError as error:  # a sector that cannot be read, a server that is gone
+            raise self._damaged(place, f"cannot be read ({error.strerror})") from error
+        if got != sum(map(len, into)):
+            raise self._damaged(place, "ends early")
 
     def _opened(self) -> _File:
         try:
@@ -220,8 +226,9 @@ class Shard:
         size = 16 * self._form.per_shard
         raw = bytearray(size + _CHECKSUM)
         start = 0 if self._form.index_first else file.size - len(raw)
-        if start < 0 or os.preadv(file.number, [raw], start) != len(raw):
+        if start < 0:
             raise self._damaged(None, "is too short for an index")
+        self._read_at(file, [memoryview(raw)], start, None)
         if crc32c(memoryview(raw)[:size]) != int.from_bytes(raw[size:], "little"):
             raise self._damaged(None, "has an index that does not match its checksum")
         index = np.frombuffer(raw, "<u8", 2 * self._form.per_shard).reshape(-1, 2)

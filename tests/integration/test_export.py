@@ -1,0 +1,229 @@
+"""A corpus in the layouts of other libraries: the same numbers, splits and places, whole or not."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from fakes import Scenes, lonlat, points_file
+
+from s1s2 import Corpus, export, receipts
+from s1s2.bands import OPTICAL, RADAR
+from s1s2.cli import main
+from s1s2.errors import StoreError
+from s1s2.files import write_bytes
+from s1s2.loader.finish import View
+
+N, PER_PART = 16, 4
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of 16 chips in three zones and two splits, shards of 5."""
+    root = tmp_path_factory.mktemp("export")
+    scenes, places = Scenes(root / "catalog"), []
+    for number, (epsg, tile) in enumerate([(32631, "31TFK"), (32633, "33TFK"), (32640, "40TFK")]):
+        scenes.s2(epsg=epsg, tile=tile, size_m=12_000)
+        scenes.s1(epsg=epsg, size_m=14_000, slice_number=number)
+        places += [lonlat(501_500 + 1_700 * i, 4_998_000 - 1_700 * i, epsg) for i in range(6)]
+    recipe = root / "recipe.toml"
+    recipe.write_text(
+        "[store]\nchips_per_shard = 5\n[sample]\nval_percent = 30\ntest_percent = 0\n"
+    )
+    build = [
+        *("build", str(recipe), "--catalog", str(scenes.save()), "-n", str(N)),
+        *("--points", str(points_file(root / "p.geojson", places)), "--chip-size", "64"),
+        *("--start", "2021-07-01", "--end", "2021-07-02", "-o", str(root / "out")),
+    ]
+    assert main(build) == 0
+    return root / "out"
+
+
+@pytest.fixture
+def corpus(built: Path, monkeypatch: pytest.MonkeyPatch) -> Corpus:
+    found = Corpus(built)
+    chip = sum(array.nbytes for array in found.read(0).values())
+    monkeypatch.setattr(export, "_PART_BYTES", PER_PART * chip)
+    return found
+
+
+def command(corpus: Path, form: str, out: Path) -> list[str]:
+    return ["export", str(corpus), "--to", form, "-o", str(out)]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file())
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
+
+
+READ = """
+import json, sys, webdataset
+from s1s2.store import IMAGES, digest
+for sample in webdataset.WebDataset(sys.argv[1:], shardshuffle=False).decode():
+    arrays = {name: sample[f"{name}.npy"] for name in IMAGES}
+    forms = {name: [str(array.dtype), list(array.shape)] for name, array in arrays.items()}
+    print(json.dumps([sample["__key__"], sample["json"], forms, digest(arrays)]))
+"""
+"""In a process of its own: the library leaves its files to be closed by the garbage collector."""
+
+
+def test_webdataset_reads_every_chip_of_every_split(corpus: Corpus, tmp_path: Path) -> None:
+    pytest.importorskip("webdataset", reason="webdataset is missing: pip install 's1s2[dev]'")
+    out = tmp_path / "tars"
+    assert main(command(corpus.folder.root, "webdataset", out)) == 0
+    rows, seen = corpus.index.set_index("chip"), []
+    for split, count in corpus.about["splits"].items():
+        tars = sorted(str(p) for p in out.glob(f"{split}-*.tar"))
+        assert len(tars) == -(-count // PER_PART)
+        if not tars:
+            continue
+        done = subprocess.run(
+            [sys.executable, "-c", READ, *tars], capture_output=True, text=True, check=True
+        )
+        for line in done.stdout.splitlines():
+            key, said, forms, digest = json.loads(line)
+            chip = said["chip"]
+            assert key == f"{chip:08d}"
+            assert said["split"] == split
+            for name in ("split", "s2_id", "s1_id", "epsg", "lag_hours", "sha256"):
+                assert said[name] == rows.loc[chip, name]
+            assert digest == rows.loc[chip, "sha256"]
+            stored = corpus.read(chip)
+            assert forms == {k: [str(a.dtype), list(a.shape)] for k, a in stored.items()}
+            seen.append(chip)
+    assert sorted(seen) == list(range(N))
+
+
+def test_an_export_says_what_it_is(corpus: Corpus, tmp_path: Path) -> None:
+    assert main(command(corpus.folder.root, "webdataset", tmp_path)) == 0
+    about = json.loads((tmp_path / "export.json").read_text())
+    receipts.check_seal(about)
+    assert about["finished"]
+    assert about["corpus_id"] == corpus.about["corpus_id"]
+    assert about["splits"] == corpus.about["splits"]
+    assert about["attribution"]
+    assert about["fields"]["s2_10m.npy"]["bands"] == ["B02", "B03", "B04", "B08"]
+    for name, digest in about["parts"].items():
+        assert receipts.sha256_of(tmp_path / "parts" / f"{name}.json") == digest
+    with tarfile.open(next(tmp_path.glob("train-*.tar"))) as tar:
+        members = tar.getmembers()
+    assert {m.mtime for m in members} == {0}
+    assert {(m.uid, m.uname) for m in members} == {(0, "")}
+
+
+def test_geotiffs_lie_where_the_chips_do(corpus: Corpus, tmp_path: Path) -> None:
+    assert main(command(corpus.folder.root, "geotiff", tmp_path)) == 0
+    dataset = corpus.dataset(view=View("raw"))
+    for row in corpus.index.to_dict("records"):
+        for sensor, bands in (("s2", OPTICAL), ("s1", RADAR)):
+            when = row[f"{sensor}_time"].strftime("%Y%m%dT%H%M%S")
+            path = tmp_path / row["split"] / f"{row['chip']:08d}_{sensor}_{when}.tif"
+            shown = re.match(rf"\d+_{sensor}_(?P<date>\d{{8}}T\d{{6}})", path.name)
+            assert shown, "as docs/loader.md tells torchgeo"
+            assert shown["date"] == when
+            with rasterio.open(path) as file:
+                assert file.crs.to_epsg() == row["epsg"]
+                assert list(file.transform)[:6] == list(row["transform"])
+                assert file.descriptions == tuple(str(b) for b in bands)
+                assert file.nodata == (0 if sensor == "s2" else -32768)
+                assert file.scales == ((1e-4,) * 12 if sensor == "s2" else (0.01,) * 2)
+                assert file.tags()["SCENE"] == row[f"{sensor}_id"]
+                np.testing.assert_array_equal(file.read(), dataset[row["chip"]][sensor].numpy())
+    assert len(list(tmp_path.rglob("*.tif"))) == 2 * N
+
+
+@pytest.mark.parametrize(("form", "left"), [("webdataset", 8), ("geotiff", 14)])
+def test_an_export_that_was_killed_goes_on_and_is_the_same(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, left: int
+) -> None:
+    """Killed while a later part is written: `left` writes come through."""
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    first = export.export(corpus, form, whole)
+    assert first.kept == 0
+
+    def killed(path: Path, content: bytes) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.with_name(f".{path.name}.0.partial").write_bytes(content[:10])
+            raise KeyboardInterrupt
+        write_bytes(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "write_bytes", killed)
+        with pytest.raises(KeyboardInterrupt):
+            export.export(corpus, form, out)
+    assert not json.loads((out / "export.json").read_text())["finished"]
+    assert list(out.rglob(".*.partial"))
+    done = export.export(corpus, form, out)
+    assert done.kept > 0
+    assert done.kept + done.written == first.written
+    assert tree(out) == tree(whole)
+    file = next(out.rglob("*.tar" if form == "webdataset" else "*.tif"))
+    content = bytearray(file.read_bytes())
+    content[600] ^= 1
+    file.write_bytes(content)
+    assert export.export(corpus, form, out).written == 1, "what is damaged is written again"
+    assert export.export(corpus, form, out).written == 0
+    assert tree(out) == tree(whole)
+
+
+def test_what_is_damaged_is_not_exported(
+    corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy, out = tmp_path / "corpus", tmp_path / "out"
+    shutil.copytree(corpus.folder.root, copy)
+    path = copy / "chips.zarr/s1/c/1/0/0/0"
+    content = bytearray(path.read_bytes())
+    content[60] ^= 1
+    path.write_bytes(content)
+    assert main(command(copy, "webdataset", out)) == 2
+    assert "chip 5 is damaged" in capsys.readouterr().err
+    assert not json.loads((out / "export.json").read_text())["finished"]
+    (copy / "receipts/00000.json").write_text("{}")
+    assert main(command(copy, "webdataset", tmp_path / "other")) == 2
+    assert "not the one this corpus was finished with" in capsys.readouterr().err
+
+
+def test_pixels_that_are_not_those_of_the_receipt_are_not_exported(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = export.ProvenPixels.read
+
+    def other(self: export.ProvenPixels, chip: int) -> dict[str, Any]:
+        return read(self, chip if chip != 7 else 8)
+
+    monkeypatch.setattr(export.ProvenPixels, "read", other)
+    with pytest.raises(StoreError, match="chip 7: its pixels differ from the digest"):
+        export.export(corpus, "webdataset", tmp_path / "out")
+
+
+def test_no_folder_is_written_into_that_holds_something_else(
+    corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = corpus.folder.root
+    before = tree(root)
+    (tmp_path / "notes.txt").write_text("dear")
+    assert main(command(root, "webdataset", tmp_path)) == 2
+    assert "holds other things than an export" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+    for inside in (root, root / "tars"):
+        assert main(command(root, "geotiff", inside)) == 2
+        assert "lies in the corpus itself" in capsys.readouterr().err
+    out = tmp_path / "out"
+    assert main(command(root, "webdataset", out)) == 0
+    capsys.readouterr()
+    assert main(command(root, "geotiff", out)) == 2
+    assert "holds an export whose layout is webdataset, not geotiff" in capsys.readouterr().err
+    (out / "export.json").write_text("{")
+    assert main(command(root, "webdataset", out)) == 2
+    assert "export.json: damaged; export into another folder" in capsys.readouterr().err
+    assert tree(root) == before
