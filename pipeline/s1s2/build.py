@@ -90,7 +90,7 @@ def _help(run: Run, cluster: Cluster) -> bool:
     if not (run.folder.matchups.exists() and run.folder.zarr.exists()):
         return False
     tasks = [t for t in stages.shard_tasks(run, cluster) if not fill.report_on(t).filled]
-    return any(r.new for r in machines.run_shards(tasks[::-1], cluster, lambda _: None))
+    return any(r.new for r in machines.run_shards(tasks[::-1], cluster))
 
 
 def search(run: Run, part: Part | None) -> int | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from s1s2.batch import Batch, started
 from s1s2.errors import UnreachableError
 from s1s2.fill import ShardReport, ShardTask, fill_shard
+from s1s2.progress import Tick
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -36,9 +37,16 @@ class Cluster:
 def run_shards(
     tasks: Sequence[ShardTask],
     cluster: Cluster,
-    report: Callable[[ShardReport], None],
+    report: Callable[[ShardReport], None] = lambda _: None,
+    tick: Tick = lambda _: None,
 ) -> list[ShardReport]:
-    """Fill shards wherever the cluster says, and report each as it is done.
+    """Fill shards wherever the cluster says.
+
+    Args:
+        tasks: The shards.
+        cluster: Where.
+        report: Told of each as it is done.
+        tick: Told of new chips: each as it is cut in this process, a shard's at once elsewhere.
 
     Raises:
         UnreachableError: If the scheduler cannot be joined, or is lost, or workers keep dying.
@@ -47,10 +55,15 @@ def run_shards(
     if not elsewhere and min(cluster.workers, len(tasks)) <= 1:
         reports = []
         for task in tasks:
-            reports.append(fill_shard(replace(task, sharers=cluster.jobs)))
+            reports.append(fill_shard(replace(task, sharers=cluster.jobs), tick))
             report(reports[-1])
         return reports
-    return _on_dask(tasks, cluster, report)
+
+    def told(done: ShardReport) -> None:
+        tick(done.new)
+        report(done)
+
+    return _on_dask(tasks, cluster, told)
 
 
 def _on_dask(

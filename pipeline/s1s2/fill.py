@@ -26,6 +26,7 @@ from s1s2.errors import HeldError
 from s1s2.grid import GridSpec
 from s1s2.layout import Codec, Folder
 from s1s2.lease import Lease
+from s1s2.progress import Tick
 from s1s2.radiometry import DB_INVALID, baseline_offset
 from s1s2.reader import IN_FLIGHT, CogReader, Reader
 from s1s2.receipts import Json
@@ -138,7 +139,7 @@ def report_on(task: ShardTask) -> ShardReport:
     return ShardReport(task.shard, chips, task.slots, 0, is_filled(task, receipt))
 
 
-def fill_shard(task: ShardTask, reader: Reader | None = None) -> ShardReport:
+def fill_shard(task: ShardTask, tick: Tick = lambda _: None) -> ShardReport:
     """Fill one shard and write its receipt; a shard already filled is left alone.
 
     A shard that ran short before is gone on with, from its own verified rows, when it has more
@@ -146,19 +147,19 @@ def fill_shard(task: ShardTask, reader: Reader | None = None) -> ShardReport:
 
     Args:
         task: The shard.
-        reader: How pixels are read; by default from the task's catalogs.
+        tick: Told of every chip that is cut.
     """
     try:
-        with lease.of_shard(task.folder, task.shard) as held:
-            if reader is not None:
-                return _fill(task, reader, held)
-            with CogReader(task.catalogs, task.in_flight) as own:
-                return replace(_fill(task, own, held), traffic=own.traffic)
+        with (
+            lease.of_shard(task.folder, task.shard) as held,
+            CogReader(task.catalogs, task.in_flight) as reader,
+        ):
+            return replace(_fill(task, reader, held, tick), traffic=reader.traffic)
     except HeldError as error:
         return replace(report_on(task), held=str(error))
 
 
-def _fill(task: ShardTask, reader: Reader, held: Lease) -> ShardReport:
+def _fill(task: ShardTask, reader: Reader, held: Lease, tick: Tick) -> ShardReport:
     # rasterio hides this one while it warps, but not from other threads; our arrays are placed
     warnings.simplefilter("ignore", NotGeoreferencedWarning)
     receipt = receipts.read_receipt(task.folder, task.shard)
@@ -179,6 +180,7 @@ def _fill(task: ShardTask, reader: Reader, held: Lease) -> ShardReport:
             new.append(chip)
             number = task.shard * task.chips_per_shard + len(rows)
             rows.append({"chip": number, "cell": place.cell, "split": place.split, **chip.row})
+            tick(1)
     full = {p.name: _block(p, blocks, new, rows) for p in plans}
     objects = (
         store.write_shard(task.folder, plans, task.shard, full, task.chips_per_shard)

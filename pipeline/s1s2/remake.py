@@ -215,7 +215,7 @@ def _fill_again(job: Job, run: Run, lost: Collection[int]) -> None:
         chosen = [task for task in tasks if task.shard in lost]
         machines.run_shards(chosen, job.means.cluster, lambda r: _adopt(job, run, r.shard))
         return
-    machines.run_shards(tasks, job.means.cluster, lambda _: None)
+    machines.run_shards(tasks, job.means.cluster)
     if job.document is None or job.document["last"]:
         dense.close_gaps(run.folder, plans, per_shard, about(run))
     for shard in sorted(lost):

@@ -38,7 +38,7 @@ from s1s2.errors import HeldError, StoreError
 from s1s2.fill import ShardReport, ShardTask
 from s1s2.gather import Part
 from s1s2.layout import Folder
-from s1s2.progress import Tick, count_reads, note, track
+from s1s2.progress import count_reads, note, track
 from s1s2.receipts import Json
 from s1s2.run import SOURCES, Run, about, begin, begun_with, sources
 
@@ -130,9 +130,9 @@ def cut_chips(
         HeldError: If somebody else fills a shard, and `patient` is off.
     """
     left, again = list(tasks), Counter[str]()
-    with track("chip", sum(t.slots for t in left), "chips") as tick:
+    with track("chip", sum(fill.report_on(t).short for t in left), "chips") as tick:
         while left:
-            done = machines.run_shards(left, cluster, lambda report: _count(report, tick))
+            done = machines.run_shards(left, cluster, _count, tick)
             again += sum((r.traffic.again for r in done), Counter[str]())
             held = {r.shard: r.held for r in done if r.held}
             left = [t for t in left if t.shard in held]
@@ -147,8 +147,7 @@ def cut_chips(
     return [fill.report_on(t) for t in shard_tasks(run, cluster)]
 
 
-def _count(report: ShardReport, tick: Tick) -> None:
-    tick(report.new)
+def _count(report: ShardReport) -> None:
     asked = report.traffic
     count_reads(asked.requests, asked.n_bytes, asked.again)
 

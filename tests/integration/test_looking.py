@@ -191,7 +191,9 @@ def test_quiet_says_nothing_and_json_says_it_all(
     said = spoken(capsys)
     assert {line["event"] for line in said} >= {"line", "progress", "result"}
     assert said[-2]["chips"] == 6 if said[-1]["event"] == "line" else said[-1]["chips"] == 6
-    assert [x["done"] for x in said if x["event"] == "progress" and x["work"] == "chip"][-1] == 6
+    cut = [x for x in said if x["event"] == "progress" and x["work"] == "chip"]
+    assert [x["done"] for x in cut] == [1, 2, 3, 4, 5, 6], "a chip at a time, though in one shard"
+    assert {x["total"] for x in cut} == {6}
 
 
 def test_a_log_gets_plain_lines_and_no_colour(capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,7 +96,9 @@ def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
     return all(np.array_equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "count", [60, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(1500)])]
+)
 def test_bit_rot_anywhere_is_found_and_never_read(out: Path, count: int) -> None:
     """Random flips, cuts and additions over all files."""
     truth = {chip: Corpus(out).read(chip) for chip in range(PAIRS)}
