@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from s1s2.arguments import OK
 from s1s2.errors import ContractError, RecipeError
-from s1s2.layout import Folder
 from s1s2.progress import result, say
 
 if TYPE_CHECKING:
@@ -71,6 +70,7 @@ def _labelled(run: Path, arguments: argparse.Namespace, spec: "EvaluateSpec") ->
         ContractError: If nothing that can be judged on lies there.
         StoreError: If it is a corpus that is unfinished or damaged.
     """
+    from s1s2.layout import Folder
     from s1s2.learn.foreign import open_foreign
     from s1s2.learn.labelled import of_corpus
     from s1s2.learn.run_folder import RunFolder
