@@ -32,7 +32,11 @@ IN_FLIGHT = 64
 MOST_BYTES = 256 << 20
 """Fetched and not yet decoded, of all files and chips together; what comes on top of it is one
 inflated block (`geotiff.LARGEST_BLOCK`) for every chip being read."""
+_TRIES, _TRIES_UNPROVEN = 2, 5
+"""How often a band is read that does not come as it should be: over TLS and from disk, and over
+plain HTTP, where nothing vouches for the bytes: it is final then, and another pair is taken."""
 _Running = dict[Future[Part], tuple[Job, Span]]
+_Problems = dict[Band, ReadError | ContractError]
 T = TypeVar("T")
 
 
@@ -94,11 +98,7 @@ class CogReader:
             ReadError: If one cannot be read: the first of them, in the order asked for.
             ContractError: If one is not the GeoTIFF its band promises.
         """
-
-        def work() -> dict[Band, GeoBox]:
-            return {b: grid_of(header) for b, (_, header) in self._opened(scene, bands).items()}
-
-        return self._at_most_twice(scene, bands, work)
+        return self._patiently(scene, bands, lambda some: self._grids(scene, some))
 
     def read(self, scene: Scene, geoboxes: Mapping[Band, GeoBox]) -> dict[Band, Pixels]:
         """Return bands, each on a grid of its own pixel spacing.
@@ -113,47 +113,78 @@ class CogReader:
             ContractError: If one is not the GeoTIFF its band promises, or an optical band does not
                 share the grid's lattice.
         """
-        return self._at_most_twice(scene, geoboxes, lambda: self._read(scene, geoboxes))
+        return self._patiently(
+            scene, geoboxes, lambda some: self._read(scene, {b: geoboxes[b] for b in some})
+        )
 
-    def _at_most_twice(self, scene: Scene, bands: Iterable[Band], work: Callable[[], T]) -> T:
-        """Work, and once more from the headers on if what came is not as it should be.
+    def _patiently(
+        self,
+        scene: Scene,
+        bands: Iterable[Band],
+        work: Callable[[Sequence[Band]], tuple[dict[Band, T], _Problems]],
+    ) -> dict[Band, T]:
+        """Work on bands; again, from the header on, on those that came not as they should be.
 
-        Over plain HTTP a header, too, may be damaged on its way.
+        Over plain HTTP a header, or a block, may be damaged on its way, and the next one as well.
         """
-        try:
-            return work()
-        except ReadError as error:
-            if error.reason != "asset_corrupt":
-                raise
-        except ContractError:
-            pass
-        for band in bands:
-            self._headers.forget(self._place(scene, band))
-        return work()
+        left = list(bands)
+        places = {band: self._place(scene, band) for band in left}
+        plain = any(place.remote and not place.proven for place in places.values())
+        tries = _TRIES_UNPROVEN if plain else _TRIES
+        found: dict[Band, T] = {}
+        while left:
+            done, problems = work(left)
+            found |= done
+            left = [band for band in left if band in problems]
+            tries -= 1
+            for band in left:
+                if not tries or not _may_be_passing(problems[band]):
+                    with _about(scene, band):
+                        raise problems[band]
+                self._headers.forget(places[band])
+        return {band: found[band] for band in places}
 
-    def _read(self, scene: Scene, geoboxes: Mapping[Band, GeoBox]) -> dict[Band, Pixels]:
+    def _grids(self, scene: Scene, bands: Sequence[Band]) -> tuple[dict[Band, GeoBox], _Problems]:
+        headers, problems = self._opened(scene, bands)
+        return {band: grid_of(header) for band, (_, header) in headers.items()}, problems
+
+    def _read(
+        self, scene: Scene, geoboxes: Mapping[Band, GeoBox]
+    ) -> tuple[dict[Band, Pixels], _Problems]:
+        headers, problems = self._opened(scene, tuple(geoboxes))
         jobs = []
-        for band, (place, header) in self._opened(scene, tuple(geoboxes)).items():
-            with _about(scene, band):
+        for band, (place, header) in headers.items():
+            try:
                 jobs.append(plan(band, place, header, geoboxes[band]))
-        problems = self._fetch(jobs)
+            except (ReadError, ContractError) as error:
+                problems[band] = error
+        problems |= self._fetch(jobs)
+        found = {}
         for job in jobs:
-            with _about(scene, job.band):
-                if job.band in problems:
-                    raise problems[job.band]
+            if job.band in problems:
+                continue
+            try:
                 if job.header.odd:
                     self._through_gdal(job)
-        return {job.band: job.pixels() for job in jobs}
+                found[job.band] = job.pixels()
+            except (ReadError, ContractError) as error:
+                problems[job.band] = error
+        return found, problems
 
-    def _opened(self, scene: Scene, bands: Sequence[Band]) -> dict[Band, tuple[Place, Header]]:
+    def _opened(
+        self, scene: Scene, bands: Sequence[Band]
+    ) -> tuple[dict[Band, tuple[Place, Header]], _Problems]:
         """Return place and checked header of every band; all asked for before any is awaited."""
         places = {band: self._place(scene, band) for band in bands}
         asked = {band: self._headers.get(place) for band, place in places.items()}
-        found = {}
+        found: dict[Band, tuple[Place, Header]] = {}
+        problems: _Problems = {}
         for band, header in asked.items():
-            with _about(scene, band):
+            try:
                 found[band] = places[band], checked(header.result(), band)
-        return found
+            except (ReadError, ContractError) as error:
+                problems[band] = error
+        return found, problems
 
     def _place(self, scene: Scene, band: Band) -> Place:
         catalog = self._catalogs[scene.catalog]
@@ -161,7 +192,7 @@ class CogReader:
         private = may_be_private(href, catalog)
         return Place(href, signer_for(catalog), renewer_for(catalog), private)
 
-    def _fetch(self, jobs: Sequence[Job]) -> dict[Band, ReadError | ContractError]:
+    def _fetch(self, jobs: Sequence[Job]) -> _Problems:
         """Fetch and decode what jobs want; return what went wrong, by band: first in the file.
 
         Whoever holds bytes never waits for room, or all might wait for each other.
@@ -202,6 +233,11 @@ class CogReader:
         top, left = inside.row - job.window.row, inside.column - job.window.column
         part = fallback.read(inside, fetch)
         job.out[top : top + inside.height, left : left + inside.width] = part
+
+
+def _may_be_passing(problem: ReadError | ContractError) -> bool:
+    """Say whether bytes that were damaged on their way would explain a problem."""
+    return isinstance(problem, ContractError) or problem.reason == "asset_corrupt"
 
 
 def _giving(room: "_Room", n_bytes: int) -> Callable[[object], None]:

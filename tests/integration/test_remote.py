@@ -153,7 +153,7 @@ def test_jobs_share_the_budget_for_reads(
         for line, own in (
             (r"endpoint = .*", f'items = "{out.with_suffix(".json")}"'),
             (r"signing = .*", 'signing = "none"'),
-            (r"per_second = .*", "reads = 6"),
+            (r"reads = .*", "reads = 6"),
         ):
             text = re.sub(rf"(?m)^{line}", own, text)
         catalog.write_text(text)
