@@ -90,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
         "write a finished corpus in another library's layout; goes on if run again",
     )
     _add_export(command)
+    _add_remote(commands)
     _add_looking(commands)
     _add_learning(commands)
     command = _command(
@@ -103,6 +104,34 @@ def _add_no_report(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--no-report", action="store_true", help="leave report.html to s1s2 show; saves seconds"
     )
+
+
+def _add_remote(commands: Any) -> None:  # noqa: ANN401  # argparse names no type for it
+    command = _command(
+        commands, "push", "publish a finished corpus on object storage; goes on if run again"
+    )
+    command.add_argument("corpus", metavar="CORPUS", help="folder of a finished corpus")
+    command.add_argument(
+        "url", metavar="URL", help="where to: s3://, gs:// or az:// BUCKET/PREFIX, or file:///PATH"
+    )
+    command.add_argument(
+        "--trust-store",
+        action="store_true",
+        help="compare sizes; do not read back what the store took",
+    )
+    command = _command(
+        commands, "pull", "fetch a published corpus, or some of its chips; goes on if run again"
+    )
+    command.add_argument("url", metavar="URL", help="where it was pushed to")
+    command.add_argument("out", metavar="FOLDER", help="a new folder, or one to go on with")
+    command.add_argument("--split", choices=("train", "val", "test"), help="chips of this split")
+    command.add_argument(
+        "--bbox",
+        type=_box,
+        metavar="W,S,E,N",
+        help="chips whose centre lies in these degrees (--bbox=-9,36,3,44)",
+    )
+    command.add_argument("-n", type=_count, metavar="N", help="no more than the first N of them")
 
 
 def _add_looking(commands: Any) -> None:  # noqa: ANN401  # argparse names no type for it
@@ -352,6 +381,15 @@ def _count(text: str) -> int:
         msg = f"{text} is less than 1"
         raise argparse.ArgumentTypeError(msg)
     return value
+
+
+def _box(text: str) -> tuple[float, ...]:
+    try:
+        west, south, east, north = map(float, text.split(","))
+    except ValueError:
+        msg = f"{text!r}: expected west,south,east,north in degrees"
+        raise argparse.ArgumentTypeError(msg) from None
+    return west, south, east, north
 
 
 def _day(text: str) -> date:

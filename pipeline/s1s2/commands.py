@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def _open(arguments: argparse.Namespace) -> "Run":
     """Read recipe and flags, say in one line what will be built, and check the folder."""
     from s1s2 import recipe
-    from s1s2.run import chips_wanted, open_run
+    from s1s2.run import chips_wanted, open_run, require_own
 
     changes = {
         "catalog": _place(arguments.catalog),
@@ -42,6 +42,7 @@ def _open(arguments: argparse.Namespace) -> "Run":
     name = Path(wanted.catalog).stem or "corpus"
     out = Path(getattr(arguments, "out", None) or Path("corpora") / f"{name}-{n}")
     run = open_run(out, wanted, n, tuple(arguments.allow_host), say)
+    require_own(run)
     _headline(run)
     return run
 
@@ -64,14 +65,17 @@ def _begun(arguments: argparse.Namespace) -> "Run":
     """Open a folder that `sample` or `build` has begun."""
     from s1s2 import recipe
     from s1s2.layout import Folder
-    from s1s2.run import open_run
+    from s1s2.run import open_run, require_own
 
     folder = Folder(Path(arguments.out))
     if not folder.recipe.exists():
         msg = f"{folder.root}: no corpus was begun there; run s1s2 sample -o {folder.root} first"
         raise RecipeError(msg)
     wanted = recipe.read_recipe(folder.recipe, {})
-    return open_run(folder.root, wanted, None, tuple(arguments.allow_host), say)
+    run = open_run(folder.root, wanted, None, tuple(arguments.allow_host), say)
+    if arguments.command != "verify":
+        require_own(run)
+    return run
 
 
 def _cluster(arguments: argparse.Namespace) -> "Cluster":
@@ -285,6 +289,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "recipe": _recipe,
     "verify": _verify,
     "export": looking.export,
+    "push": looking.push,
+    "pull": looking.pull,
     "show": looking.show,
     "status": looking.status,
     "doctor": looking.doctor,

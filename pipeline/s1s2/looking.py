@@ -1,4 +1,4 @@
-"""The commands that look at things: `show status doctor diff plan export completion`.
+"""The commands that look at things: `show status doctor diff plan export push pull completion`.
 
 They change nothing but what lies beside a corpus. As in `commands`, what is heavy is imported late.
 """
@@ -14,7 +14,10 @@ from s1s2.errors import RecipeError
 from s1s2.progress import result, say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from s1s2.run import Run
+    from s1s2.verify import Problem
 
 
 def show(arguments: argparse.Namespace) -> int:
@@ -116,6 +119,51 @@ def export(arguments: argparse.Namespace) -> int:
         say("        SIMULATED DATA: made up by the sandbox, no satellite saw any of it")
     result(out=str(out), chips=done.chips, files=done.files, corpus_id=corpus.about["corpus_id"])
     return OK
+
+
+def push(arguments: argparse.Namespace) -> int:
+    """Publish a corpus; exit code 5 if a file of it is damaged, here or there."""
+    from s1s2.push import push as publish
+
+    done = publish(Path(arguments.corpus), arguments.url, trust=arguments.trust_store)
+    if done.problems:
+        advice = "corpus.json was not written there: mend the corpus, and push it again"
+        return _problems(arguments.url, done.problems, advice)
+    identity, chips = done.document["corpus_id"], done.document["chips"]
+    there = f" · {done.kept:,} were there" if done.kept else ""
+    say(f"push    {done.sent:,} files, {done.sent_bytes / 1e6:,.1f} MB{there}")
+    say(f"pushed  {arguments.url} · {chips:,} chips · id {identity[:12]}")
+    result(url=arguments.url, corpus_id=identity, sent=done.sent, kept=done.kept)
+    return OK
+
+
+def pull(arguments: argparse.Namespace) -> int:
+    """Fetch a published corpus, or some of it; exit code 5 if a file of it is damaged there."""
+    from s1s2.excerpt import Wish, excerpt
+    from s1s2.pull import pull as fetch
+
+    wish = Wish(arguments.split, arguments.bbox, arguments.n)
+    out = Path(arguments.out)
+    done = excerpt(arguments.url, out, wish) if wish.said else fetch(arguments.url, out)
+    if done.document is None:
+        advice = f"what is whole lies in {out}: push the corpus again, then pull it again"
+        return _problems(arguments.url, done.problems, advice)
+    identity, chips = done.document["corpus_id"], done.document["chips"]
+    here = f" · {done.kept:,} were here" if done.kept else ""
+    say(f"pull    {done.fetched:,} files, {done.fetched_bytes / 1e6:,.1f} MB{here}")
+    whole = done.document["taken"]["chips"] if wish.said else chips
+    of = f" of {whole:,}" if wish.said else ""
+    say(f"pulled  {out} · {chips:,}{of} chips · id {identity[:12]}")
+    say(f"next    s1s2 show {out}  ·  s1s2 verify {out}  ·  from s1s2 import Corpus")
+    result(out=str(out), corpus_id=identity, chips=chips, fetched=done.fetched, kept=done.kept)
+    return OK
+
+
+def _problems(where: str, problems: "Sequence[Problem]", advice: str) -> int:
+    for problem in problems:
+        say(str(problem))
+    print(f"s1s2: {where}: {len(problems):,} problem(s); {advice}", file=sys.stderr)
+    return DAMAGED
 
 
 def completion(arguments: argparse.Namespace) -> int:

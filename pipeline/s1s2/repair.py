@@ -86,13 +86,13 @@ def _write_document(job: Job) -> None:
         write_bytes(job.folder.recipe, text.encode())
     wrong = [name for name in TABLES if not job.vouches_for(name)]
     with aside(job, wrong) as run:
-        lost = _unproven_receipts(job, run)
+        lost, told = _unproven_receipts(job, run), about(run)
     make_again(job, wrong, lost, [])
     if job.failed:
         msg = f"{job.folder.root}: corpus.json is damaged, and so is {min(job.failed)}"
         raise StoreError(msg)
     grid, per_shard = run.recipe.grid, run.recipe.store.chips_per_shard
-    plans, told = layout.arrays(grid, run.recipe.store.codec), about(run)
+    plans = layout.arrays(grid, run.recipe.store.codec)
     end = _end(job.folder)
     described = store.metadata(plans, end or run.n, per_shard, told, whole=end > 0)
     store.mend(job.folder, described, store.differing(job.folder, described))

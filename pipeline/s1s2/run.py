@@ -18,6 +18,8 @@ from s1s2.recipe import Recipe
 Say = Callable[[str], None]
 SOURCES = "s1s2:sources"
 """Note in the points table of what a corpus was begun with."""
+TAKEN = "s1s2:taken"
+"""Note there of what a corpus was taken from, if it was: another corpus, and how it was chosen."""
 
 
 def _silent(_: str) -> None:
@@ -154,6 +156,20 @@ def begun_with(folder: Folder) -> int:
     return int(tables.notes_of(folder.points).get("s1s2:n", 0))
 
 
+def require_own(run: Run) -> None:
+    """Make sure that a corpus' chips come from its own points.
+
+    Raises:
+        RecipeError: If they were taken from another corpus: there is nothing to build on.
+    """
+    if TAKEN in tables.notes_of(run.folder.points):
+        msg = (
+            f"{run.folder.root} holds chips taken from another corpus; pull others into another "
+            "folder, or build into one"
+        )
+        raise RecipeError(msg)
+
+
 def begin(run: Run) -> None:
     """Write the resolved recipe, so that the folder is this corpus from now on."""
     if not run.folder.recipe.exists():
@@ -161,9 +177,10 @@ def begin(run: Run) -> None:
 
 
 def about(run: Run) -> dict[str, Any]:
-    """Return what a corpus says of itself: name, recipe, catalogs, and whether it is simulated."""
+    """Return what a corpus says of itself: name, recipe, catalogs, simulated, taken from where."""
     simulated = any(c.simulated for c in run.catalogs.values())
-    return {
+    taken = tables.notes_of(run.folder.points).get(TAKEN)
+    return ({"taken": json.loads(taken)} if taken else {}) | {
         "name": f"{run.recipe.name} (SIMULATED DATA)" if simulated else run.recipe.name,
         "recipe_sha256": recipe.fingerprint(run.recipe),
         "s1s2_version": __version__,

@@ -86,6 +86,9 @@ def summary(corpus: Corpus) -> list[str]:
         f"corpus  {about['name']} · {names}{simulated}",
         f"chips   {len(corpus):,} of {size} px · id {identity}",
     ]
+    if taken := about.get("taken"):
+        how = " · ".join(f"{key} {value}" for key, value in taken["choice"].items())
+        lines.append(f"taken   from {taken['chips']:,} of {taken['corpus_id'][:12]} · {how}")
     if len(index):
         lag, first, last = index["lag_hours"].abs(), index["s2_time"].min(), index["s2_time"].max()
         when = f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
