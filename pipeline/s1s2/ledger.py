@@ -129,6 +129,15 @@ def said(document: Json) -> Json:
     return {key: value for key, value in document.items() if key not in _OWN}
 
 
+def origin(document: Json) -> str:
+    """Say of which corpus another is a part, and how it was chosen; nothing if it is a whole."""
+    taken = document.get("taken")
+    if not taken:
+        return ""
+    how = " · ".join(f"{key} {value}" for key, value in taken["choice"].items())
+    return f"from {taken['chips']:,} of {taken['corpus_id'][:12]} · {how}"
+
+
 def _kept(folder: Folder) -> list[Path]:
     """Return every file of a corpus that no receipt speaks of, and the receipts."""
     tables_ = [folder.recipe, folder.points, folder.scenes, folder.matchups]

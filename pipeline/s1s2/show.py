@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from s1s2 import ledger
 from s1s2.colours import chequered, radar_colour, true_colour
 from s1s2.errors import RecipeError
 from s1s2.files import write_bytes
@@ -86,9 +87,8 @@ def summary(corpus: Corpus) -> list[str]:
         f"corpus  {about['name']} · {names}{simulated}",
         f"chips   {len(corpus):,} of {size} px · id {identity}",
     ]
-    if taken := about.get("taken"):
-        how = " · ".join(f"{key} {value}" for key, value in taken["choice"].items())
-        lines.append(f"taken   from {taken['chips']:,} of {taken['corpus_id'][:12]} · {how}")
+    if taken := ledger.origin(about):
+        lines.append(f"taken   {taken}")
     if len(index):
         lag, first, last = index["lag_hours"].abs(), index["s2_time"].min(), index["s2_time"].max()
         when = f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"

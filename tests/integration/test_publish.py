@@ -16,10 +16,11 @@ import pytest
 from crc32c import crc32c
 from fakes import Scenes, lonlat, points_file
 
-from s1s2 import Corpus, receipts, remote
+from s1s2 import Corpus, receipts, remote, tables
 from s1s2.cli import main
 from s1s2.published import CLAIM, CORPUS
 from s1s2.remote import Place
+from s1s2.report import beside
 from s1s2.show import summary
 
 pytest.importorskip("obstore", reason="obstore is missing: pip install 's1s2[storage]'")
@@ -452,6 +453,9 @@ def test_some_chips_are_a_corpus_of_their_own(
     assert receipt["taken"]["chips"] == wanted[:PER_SHARD]
     assert not list(part.glob(".pull*"))
     assert f"taken   from 16 of {taken['corpus_id'][:12]} · " in "\n".join(summary(found))
+    card = beside.card(found.about, found.index, tables.read_refusals(found.folder.refusals))
+    assert f"taken from 16 of {taken['corpus_id'][:12]} · " in card
+    assert "s1s2 build" not in card.split("## Build it again")[1].split("##")[0]
     assert main(["show", str(part), "--chips", "0"]) == 0
     before = tree(part)
     assert result(capsys, ["pull", url, str(part), *flags])["corpus_id"] == done["corpus_id"]

@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from s1s2 import ledger
 from s1s2.bands import Sensor
 from s1s2.report import facts, world
 from s1s2.report.facts import percent
@@ -74,6 +75,7 @@ def card(about: Mapping[str, Any], index: pd.DataFrame, refusals: pd.DataFrame) 
         lag=_lag(index, recipe["match"]["max_lag_hours"]),
         holes=_holes(about, index, refusals, recipe["sample"]),
         attribution=attribution(about, index),
+        taken=ledger.origin(dict(about)),
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from s1s2 import __version__, tables
+from s1s2 import __version__, ledger, tables
 from s1s2.load import Corpus
 from s1s2.progress import duration
 from s1s2.report import facts, figures, runs, values
@@ -140,6 +140,8 @@ def _sources(corpus: Corpus, index: pd.DataFrame) -> list[tuple[str, str]]:
             ),
             ("Valid", f"{percent(valid)} of the chips have a value in every pixel of every band"),
         ]
+    if taken := ledger.origin(about):
+        found.append(("Taken", taken))
     return [*found, ("Written by", f"s1s2 {about['s1s2_version']}")]
 
 
