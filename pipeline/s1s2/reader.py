@@ -35,6 +35,7 @@ inflated block (`geotiff.LARGEST_BLOCK`) for every chip being read."""
 _TRIES, _TRIES_UNPROVEN = 2, 5
 """How often a band is read that does not come as it should be: over TLS and from disk, and over
 plain HTTP, where nothing vouches for the bytes: it is final then, and another pair is taken."""
+_SAME_PLACE_M = 1e-4
 _Running = dict[Future[Part], tuple[Job, Span]]
 _Problems = dict[Band, ReadError | ContractError]
 T = TypeVar("T")
@@ -69,6 +70,7 @@ class CogReader:
         self._wire, self._room = Wire(in_flight), _Room(MOST_BYTES)
         self._pool = ThreadPoolExecutor(in_flight, "s1s2-read")
         self._headers = Headers(self._wire, self._pool)
+        self._doubted: dict[str, tuple[float, ...]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -181,10 +183,28 @@ class CogReader:
         problems: _Problems = {}
         for band, header in asked.items():
             try:
-                found[band] = places[band], checked(header.result(), band)
+                found[band] = places[band], self._believed(scene, band, places[band], header)
             except (ReadError, ContractError) as error:
                 problems[band] = error
         return found, problems
+
+    def _believed(self, scene: Scene, band: Band, place: Place, asked: Future[Header]) -> Header:
+        """Return a header that is what its band promises; of one that may be damaged, the second.
+
+        Nothing in a header tells that its numbers are as they were. Over plain HTTP one that says
+        another place than its item is believed once it came twice.
+        """
+        header = checked(asked.result(), band)
+        if place.proven or not place.remote or scene.bounds is None:
+            return header
+        own = tuple(grid_of(header).boundingbox)
+        if max(abs(a - b) for a, b in zip(own, scene.bounds, strict=True)) <= _SAME_PLACE_M:
+            return header
+        before, self._doubted[place.href] = self._doubted.get(place.href), own
+        if before != own:
+            msg = f"says that it lies at {own}, its item {scene.bounds}"
+            raise ReadError(msg, "asset_corrupt")
+        return header
 
     def _place(self, scene: Scene, band: Band) -> Place:
         catalog = self._catalogs[scene.catalog]

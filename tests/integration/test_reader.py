@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,8 @@ class Server:
     wait: threading.Event | None = None
     damaged: int = 0
     """So many of the next answers lose their first bytes."""
+    moved: bytes = b""
+    """The next answer with these bytes has others in their place."""
     url: str = ""
 
     @contextmanager
@@ -67,6 +69,9 @@ class Server:
                 if server.damaged:
                     server.damaged -= 1
                     body = b"XX" + body[2:]
+                if server.moved and server.moved in body:
+                    flipped = bytes([*server.moved[:-1], server.moved[-1] ^ 0xFF])
+                    body, server.moved = body.replace(server.moved, flipped), b""
                 if not body:
                     self.send_response(416)
                     self.send_header("Content-Range", f"bytes */{len(content)}")
@@ -338,6 +343,24 @@ def test_header_damaged_on_its_way_is_asked_for_again(archive: Archive, times: i
     found = archive.reader.read(archive.s2, grids((Band.B04,)))
     assert np.array_equal(found[Band.B04].data, truth(Band.B04))
     assert not archive.server.damaged
+
+
+def test_a_header_that_was_moved_on_its_way_is_not_believed(archive: Archive) -> None:
+    """All its numbers are possible ones: only the item tells that the file lies elsewhere."""
+    with rasterio.open(archive.path(Band.VV)) as file:
+        s1 = replace(archive.s1, bounds=tuple(file.bounds))
+        archive.server.moved = struct.pack("<d", file.transform.c)
+    found = archive.reader.read(s1, grids((Band.VV,)))
+    assert not archive.server.moved, "it was damaged"
+    assert np.array_equal(found[Band.VV].data, truth(Band.VV))
+
+
+def test_an_item_that_is_wrong_about_its_file_is_outvoted(archive: Archive) -> None:
+    s1 = replace(archive.s1, bounds=(0.0, 0.0, 9.0, 9.0))
+    found = archive.reader.read(s1, grids((Band.VV,)))
+    assert np.array_equal(found[Band.VV].data, truth(Band.VV))
+    headers = [span for *_, span in archive.server.asked if span == "bytes=0-32767"]
+    assert len(headers) == 2, "the second time it is the same"
 
 
 def test_real_scenes_equal_rasterios(real: Path) -> None:

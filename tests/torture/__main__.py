@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice, product
@@ -70,23 +71,11 @@ class Torture:
         self.rows: list[Row] = []
         self.problems: list[str] = []
 
-    def run(self) -> None:
-        """Run them all."""
-        campaigns = (
-            *(self._kills, self._writes, self._report, self._signals, self._crowds),
-            *(
-                self._cluster,
-                self._storm,
-                self._flips,
-                self._losses,
-                self._folders,
-                self._hostile,
-                self._cost,
-            ),
-        )
-        for campaign in campaigns:
+    def run(self, names: Sequence[str]) -> None:
+        """Run campaigns, by their names."""
+        for name in names:
             begun = time.monotonic()
-            row = campaign()
+            row = CAMPAIGNS[name](self)
             self.rows.append(row)
             _say(f"{time.monotonic() - begun:6.0f} s  {row.done}: {row.outcome}")
 
@@ -228,6 +217,22 @@ class Torture:
         return self._ground, self._truth, self._home
 
 
+CAMPAIGNS: dict[str, Callable[[Torture], Row]] = {
+    "kills": Torture._kills,
+    "writes": Torture._writes,
+    "report": Torture._report,
+    "signals": Torture._signals,
+    "crowds": Torture._crowds,
+    "cluster": Torture._cluster,
+    "storm": Torture._storm,
+    "flips": Torture._flips,
+    "losses": Torture._losses,
+    "folders": Torture._folders,
+    "hostile": Torture._hostile,
+    "cost": Torture._cost,
+}
+
+
 def main() -> int:
     """Run all of it; 1 if there was any problem."""
     asked = _parser().parse_args()
@@ -239,7 +244,7 @@ def main() -> int:
         wrong = wrong_pixels(Corpus(truth.folder))
         _say(f"{len(truth.rows)} rows of the undisturbed corpus, {wrong} pixels not the oracle's")
         torture = Torture(plan, ground, truth, home, asked.seed)
-        torture.run()
+        torture.run(asked.only or list(CAMPAIGNS))
         found = [str(path) for path in canary.escaped(home)]
     torture.rows.append(
         Row("canaries (marked signatures) in what was written", f"{len(found)} found")
@@ -270,6 +275,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kills", type=int, help=f"random kills ({Plan().kills:,})")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other moments (0)")
     parser.add_argument("--quick", action="store_true", help="a little of everything")
+    parser.add_argument("--only", nargs="+", choices=CAMPAIGNS, help="some of the campaigns")
     return parser
 
 
