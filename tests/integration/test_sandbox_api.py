@@ -578,6 +578,7 @@ def test_documents_are_right_by_the_models_of_stac_pydantic(api: str) -> None:
     models.ItemCollection.model_validate(posted(api, collections=[S2]).json())
 
 
+@pytest.mark.slow
 def test_a_server_lives_as_long_as_its_context() -> None:
     with running(seed=3) as url:
         assert "SIMULATED DATA" in requests.get(url, timeout=20).text

@@ -51,6 +51,7 @@ def twenty(sandbox: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_corpus_grows_to_the_bytes_of_one_built_at_once(twenty: Path, tmp_path: Path) -> None:
     grown, at_once = tmp_path / "grown", tmp_path / "at_once"
     shutil.copytree(twenty, grown)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from torture import storm
 from torture.ground import Ground
 from torture.storm import Weather
@@ -15,6 +17,7 @@ def test_drops_delays_and_cuts(ground: Ground, truth: Truth, tmp_path: Path) -> 
     assert tally.done["delayed"]
 
 
+@pytest.mark.slow
 def test_faults_of_the_server_on_top(ground: Ground, truth: Truth, tmp_path: Path) -> None:
     """Too many requests, no service, corrupt blocks, tokens that last for seconds."""
     with storm.faulty(23) as address:

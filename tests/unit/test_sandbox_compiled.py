@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 RENDER = """
 from s1s2.sandbox.compiled import ensure_compiled, main
 ensure_compiled()
@@ -16,6 +18,7 @@ def kept(folder: Path) -> dict[str, int]:
     return {p.name: p.stat().st_mtime_ns for p in folder.rglob("*.nb[ci]")}
 
 
+@pytest.mark.slow
 def test_compiled_once_and_anew_where_sources_changed(tmp_path: Path) -> None:
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     line = [sys.executable, "-c", RENDER]
