@@ -266,7 +266,11 @@ def _add_sandbox(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:  # noqa: ANN401
+def _command(
+    commands: Any,  # noqa: ANN401  # argparse names no type for it
+    name: str,
+    text: str,
+) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
     )

@@ -79,7 +79,7 @@ def _on_dask(
         shared = [replace(task, sharers=sharers) for task in tasks]
         futures = client.map(fill_shard, shared, pure=False)
         try:
-            for future in as_completed(futures):  # type: ignore[no-untyped-call]
+            for future in as_completed(futures):  # type: ignore[no-untyped-call]  # as above
                 reports.append(future.result())
                 report(reports[-1])
         except CancelledError as error:
@@ -107,7 +107,7 @@ def _client(cluster: Cluster, n_tasks: int) -> Iterator["Client"]:
             address = stack.enter_context(started(cluster.batch))
         if not address:
             with _deaf_children():
-                local = LocalCluster(  # type: ignore[no-untyped-call]
+                local = LocalCluster(  # type: ignore[no-untyped-call]  # dask has no types
                     n_workers=min(cluster.workers, n_tasks),
                     threads_per_worker=1,
                     dashboard_address="127.0.0.1:0",  # any free port: others may build beside us
@@ -117,7 +117,7 @@ def _client(cluster: Cluster, n_tasks: int) -> Iterator["Client"]:
             stack.callback(local.close)
             address = local.scheduler_address
         try:
-            client = Client(address, timeout=10)  # type: ignore[no-untyped-call]
+            client = Client(address, timeout=10)  # type: ignore[no-untyped-call]  # as above
         except (OSError, ValueError) as error:
             msg = f"scheduler {address} cannot be joined ({type(error).__name__})"
             raise UnreachableError(msg) from error

@@ -28,7 +28,7 @@ def pool_of(scheme: str, netloc: str, kept: int, *, private: bool) -> urllib3.HT
         options["ssl_context"] = _context()
     proxy = getproxies().get(scheme) if scheme == "https" else None  # plain HTTP stays at home
     if proxy and not private and not proxy_bypass(netloc):
-        proxied = urllib3.ProxyManager(proxy, **options)  # type: ignore[arg-type]
+        proxied = urllib3.ProxyManager(proxy, **options)  # type: ignore[arg-type]  # mixed options
         return proxied.connection_from_url(url)
     pool = urllib3.connection_from_url(url, **options)
     if not private:
