@@ -1,4 +1,4 @@
-"""Chips of noise in shards as the store writes them, for tests of whatever reads them."""
+"""Small corpora for tests of whatever reads them: chips of noise in shards, or built of fakes."""
 
 import json
 from collections.abc import Mapping
@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fakes import Scenes, lonlat, points_file
 
 from s1s2 import layout, store
 from s1s2.bands import OPTICAL, RADAR
+from s1s2.cli import main
 from s1s2.grid import GridSpec
 from s1s2.layout import Folder
 from s1s2.loader.chips import Said
@@ -68,3 +70,22 @@ class Chipset:
         assert all(forms), "what the store writes is read directly"
         known = tuple(form for form in forms if form is not None) if direct else ()
         return Source(known, str(self.folder.root), self.per_shard, self.said_of)
+
+
+def three_zones(root: Path, n: int, *, per_shard: int) -> None:
+    """Build a corpus of at most 18 chips in three zones and two splits, at `root / "out"`."""
+    scenes, places = Scenes(root / "catalog"), []
+    for number, (epsg, tile) in enumerate([(32631, "31TFK"), (32633, "33TFK"), (32640, "40TFK")]):
+        scenes.s2(epsg=epsg, tile=tile, size_m=12_000)
+        scenes.s1(epsg=epsg, size_m=14_000, slice_number=number)
+        places += [lonlat(501_500 + 1_700 * i, 4_998_000 - 1_700 * i, epsg) for i in range(6)]
+    recipe = root / "recipe.toml"
+    recipe.write_text(
+        f"[store]\nchips_per_shard = {per_shard}\n[sample]\nval_percent = 30\ntest_percent = 0\n"
+    )
+    build = [
+        *("build", str(recipe), "--catalog", str(scenes.save()), "-n", str(n)),
+        *("--points", str(points_file(root / "p.geojson", places)), "--chip-size", "64"),
+        *("--start", "2021-07-01", "--end", "2021-07-02", "-o", str(root / "out")),
+    ]
+    assert main(build) == 0

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-from fakes import Scenes, lonlat, points_file
+from chipsets import three_zones
 
 from s1s2 import Corpus, export, receipts
 from s1s2.bands import OPTICAL, RADAR
@@ -28,21 +28,7 @@ N, PER_PART = 16, 4
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus of 16 chips in three zones and two splits, shards of 5."""
     root = tmp_path_factory.mktemp("export")
-    scenes, places = Scenes(root / "catalog"), []
-    for number, (epsg, tile) in enumerate([(32631, "31TFK"), (32633, "33TFK"), (32640, "40TFK")]):
-        scenes.s2(epsg=epsg, tile=tile, size_m=12_000)
-        scenes.s1(epsg=epsg, size_m=14_000, slice_number=number)
-        places += [lonlat(501_500 + 1_700 * i, 4_998_000 - 1_700 * i, epsg) for i in range(6)]
-    recipe = root / "recipe.toml"
-    recipe.write_text(
-        "[store]\nchips_per_shard = 5\n[sample]\nval_percent = 30\ntest_percent = 0\n"
-    )
-    build = [
-        *("build", str(recipe), "--catalog", str(scenes.save()), "-n", str(N)),
-        *("--points", str(points_file(root / "p.geojson", places)), "--chip-size", "64"),
-        *("--start", "2021-07-01", "--end", "2021-07-02", "-o", str(root / "out")),
-    ]
-    assert main(build) == 0
+    three_zones(root, N, per_shard=5)
     return root / "out"
 
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from chipsets import three_zones
 from crc32c import crc32c
-from fakes import Scenes, lonlat, points_file
 
 from s1s2 import Corpus, receipts, remote, tables
 from s1s2.cli import main
@@ -34,21 +34,7 @@ BUCKET = "corpora"
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus of 16 chips in three zones and two splits, shards of 5, with things beside it."""
     root = tmp_path_factory.mktemp("publish")
-    scenes, places = Scenes(root / "catalog"), []
-    for number, (epsg, tile) in enumerate([(32631, "31TFK"), (32633, "33TFK"), (32640, "40TFK")]):
-        scenes.s2(epsg=epsg, tile=tile, size_m=12_000)
-        scenes.s1(epsg=epsg, size_m=14_000, slice_number=number)
-        places += [lonlat(501_500 + 1_700 * i, 4_998_000 - 1_700 * i, epsg) for i in range(6)]
-    recipe = root / "recipe.toml"
-    recipe.write_text(
-        f"[store]\nchips_per_shard = {PER_SHARD}\n[sample]\nval_percent = 30\ntest_percent = 0\n"
-    )
-    build = [
-        *("build", str(recipe), "--catalog", str(scenes.save()), "-n", str(N)),
-        *("--points", str(points_file(root / "p.geojson", places)), "--chip-size", "64"),
-        *("--start", "2021-07-01", "--end", "2021-07-02", "-o", str(root / "out")),
-    ]
-    assert main(build) == 0
+    three_zones(root, N, per_shard=PER_SHARD)
     (root / "out/README.md").write_text("a card\n")
     (root / "out/report").mkdir()
     (root / "out/report/map.png").write_bytes(b"a picture")
