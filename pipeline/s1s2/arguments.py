@@ -235,9 +235,9 @@ def _add_export(command: argparse.ArgumentParser) -> None:
     command.add_argument("corpus", metavar="CORPUS", help="folder of a finished corpus")
     command.add_argument(
         "--to",
-        choices=("webdataset", "geotiff"),
+        choices=("webdataset", "litdata", "geotiff"),
         required=True,
-        help="tars of NumPy arrays and JSON, or a GeoTIFF per chip and sensor",
+        help="tars of NumPy arrays and JSON, litData's chunks, or a GeoTIFF per chip and sensor",
     )
     command.add_argument(
         "-o", "--out", metavar="FOLDER", required=True, help="a new folder, or one to go on with"

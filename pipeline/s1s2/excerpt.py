@@ -19,12 +19,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from s1s2 import fill, layout, ledger, published, receipts, scene_tables, store, tables
-from s1s2.chunks import entries, index_bytes, joined
-from s1s2.errors import ContractError, StoreError
+from s1s2.errors import ContractError, FullError, StoreError
+from s1s2.files import write_bytes
 from s1s2.grid import GridSpec
 from s1s2.layout import ArrayPlan, Folder
 from s1s2.loader.choose import Filter, kept
 from s1s2.progress import track
+from s1s2.published import LostError
 from s1s2.pull import BEGUN, Pulled, Source, begun
 from s1s2.receipts import Json
 from s1s2.remote import Place, side_by_side
@@ -54,12 +55,14 @@ class Wish:
         return given | ({"bbox": list(self.bbox)} if self.bbox else {})
 
 
-class _LostError(Exception):
-    """Something of the published corpus is not what it was."""
+@dataclass(frozen=True)
+class _Tables:
+    """What of the whole's tables some chips need."""
 
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(str(problem))
-        self.problem = problem
+    recipe: bytes
+    points: pd.DataFrame
+    pairs: pa.Table
+    scenes: pa.Table
 
 
 def excerpt(url: str, out: Path, wish: Wish) -> Pulled:
@@ -72,17 +75,15 @@ def excerpt(url: str, out: Path, wish: Wish) -> Pulled:
 
     Raises:
         ContractError: If no chip is as wished.
-        RecipeError, StoreError, HeldError, UnreachableError: As `pull`.
+        StoreError: As `pull`; or if what is published is no corpus, whatever its hashes say.
+        RecipeError, HeldError, UnreachableError: As `pull`.
     """
     source = Source(Place(url))
     with begun(out, source, wish.said):
         work = _Excerpt(source, Folder(out), wish)
         try:
             work.run()
-        except ContractError:
-            work.forget()
-            raise
-        except _LostError as error:
+        except LostError as error:
             return Pulled(None, work.fetched, work.fetched_bytes, work.kept, (error.problem,))
         finally:
             work.close()
@@ -103,30 +104,42 @@ class _Excerpt:
 
     def run(self) -> None:
         """Choose, fetch, write: shards first, `corpus.json` last."""
-        chosen = self._choose()
         about = self._source.document
+        try:
+            with published.believed(self._source.place.url):
+                chosen = self._choose()
+                rows = [row for part in self._by_shard(chosen) for row in self._wished(*part)]
+                told = self._tables(rows)
+        except (ContractError, StoreError) as error:
+            if not isinstance(error, FullError):
+                self._forget()
+            raise
         taken = {
             "corpus_id": about["corpus_id"],
             "corpus_sha256": receipts.sha256(self._source.content),
             "chips": about["chips"],
             "choice": self._wish.said,
         }
-        told = ledger.said(about) | {"taken": taken}
-        notes = {key: value for key, value in told.items() if key != "last"}
+        self._write(chosen, told, ledger.said(about) | {"taken": taken})
+
+    def _write(self, chosen: Sequence[int], told: _Tables, about: Json) -> None:
+        """Write the tables, then the shards, then `corpus.json`."""
         per_shard, n = self._per_shard, len(chosen)
-        self._write_tables(chosen, taken)
+        self._write_tables(told, n, about["taken"])
+        notes = {key: value for key, value in about.items() if key != "last"}
         store.create(self.folder, self._plans, n, per_shard, notes)
         with track("pull", n, "chips") as tick:
             for shard, start in enumerate(range(0, n, per_shard)):
                 part = chosen[start : start + per_shard]
                 self._write_shard(shard, part)
                 tick(len(part))
-        ledger.finish(self.folder, self._grid, n, told | {"last": True})
+        ledger.finish(self.folder, self._grid, n, about | {"last": True})
 
-    def forget(self) -> None:
-        """Leave the folder to another wish: nothing was written yet."""
-        shutil.rmtree(self._aside.root, ignore_errors=True)
-        (self.folder.root / BEGUN).unlink()
+    def _forget(self) -> None:
+        """Leave the folder to another wish, if nothing was written yet."""
+        if not self.folder.recipe.exists():
+            shutil.rmtree(self._aside.root, ignore_errors=True)
+            (self.folder.root / BEGUN).unlink()
 
     def close(self) -> None:
         """Put away what lies aside, once it is not needed any more."""
@@ -138,8 +151,13 @@ class _Excerpt:
 
         Raises:
             ContractError: If there are none.
+            ValueError: If the index is none of this corpus.
         """
         index = tables.read_chips(self._table(self._aside.chips))
+        n = self._source.document["chips"]
+        if sorted(index["chip"].tolist()) != [*range(n)]:
+            msg = f"chips.parquet does not name chips 0 to {n - 1:,}, each once"
+            raise ValueError(msg)
         rows = index if self._wish.split is None else index[index["split"] == self._wish.split]
         found = kept(rows, Filter(bbox=self._wish.bbox))["chip"].to_numpy(np.int64)
         if not len(found):
@@ -152,41 +170,48 @@ class _Excerpt:
         """Fetch a file of the whole corpus, and return where it lies."""
         name = path.relative_to(self._aside.root).as_posix()
         if name not in self._source.files:
-            raise _LostError(Problem(name, "corpus.json does not know it"))
+            raise LostError(Problem(name, "corpus.json does not know it"))
         came = self._source.fetch(self._source.files[name], self._aside.root)
         if isinstance(came, Problem):
-            raise _LostError(came)
+            raise LostError(came)
         self.fetched += came > 0
         self.fetched_bytes += came
         return path
 
-    def _rows(self, shard: int) -> tuple[list[Json], Json]:
-        """Return what a shard of the whole says: its rows, and its files."""
+    def _receipt(self, shard: int) -> Json:
+        """Return what the receipt of a shard of the whole says."""
         path = self._table(self._aside.receipt(shard))
-        said = published.receipt(path.read_bytes(), str(path))
-        return said["rows"], said["objects"]
+        where = f"{self._source.place.url}/{layout.receipt_name(shard)}"
+        return published.receipt(path.read_bytes(), where)
 
-    def _write_tables(self, chosen: Sequence[int], taken: Json) -> None:
-        """Write recipe, points, scenes and pairs, as far as these chips need them."""
-        rows = [row for part in self._by_shard(chosen) for row in self._wished(*part)]
-        shutil.copyfile(self._table(self._aside.recipe), self.folder.recipe)
+    def _tables(self, rows: Sequence[Json]) -> _Tables:
+        """Return recipe, points, scenes and pairs, as far as these chips need them.
+
+        Raises:
+            ValueError: If the whole lacks one, or has it twice.
+        """
         place = pd.DataFrame({"point": [row["point"] for row in rows], "number": range(len(rows))})
         place["shard"] = place["number"] // self._per_shard
         place["position"] = place.pop("number") % self._per_shard
         points = tables.read_points(self._table(self._aside.points))
         points = place.merge(points.drop(columns=["shard", "position"]), on="point")
-        about = self._source.document
-        notes = {
-            "s1s2:n": str(len(rows)),
-            "s1s2:chips_per_shard": str(self._per_shard),
-            "s1s2:codec": about["codec"],
-            TAKEN: receipts.to_json(taken).decode(),
-        }
-        tables.write_points(self.folder.points, points, notes)
-        self._write_pairs(rows, points)
-        self._write_scenes(rows)
+        pairs = self._pairs(rows, points)
+        scenes = scene_tables.read_table(self._table(self._aside.scenes))
+        ids = {row[key] for row in rows for key in ("s2_id", "s1_id")}
+        scenes = scenes.filter(pc.is_in(scenes["id"], pa.array(sorted(ids))))
+        for name, found, wanted in (
+            ("points", len(points), len(rows)),
+            ("pairs", len(pairs), len(rows)),
+            ("scenes", len(set(scenes["id"].to_pylist())), len(ids)),
+        ):
+            if found != wanted:
+                msg = f"{found:,} {name}, expected the {wanted:,} of {len(rows):,} chips"
+                raise ValueError(msg)
+        recipe = self._table(self._aside.recipe).read_bytes()
+        recipe.decode()
+        return _Tables(recipe, points, pairs, scenes)
 
-    def _write_pairs(self, rows: Sequence[Json], points: pd.DataFrame) -> None:
+    def _pairs(self, rows: Sequence[Json], points: pd.DataFrame) -> pa.Table:
         pairs, _ = tables.read_matchups(self._table(self._aside.matchups))
         keys = ["point", "s2_id", "s1_id", "s2_catalog", "s1_catalog"]
         wanted = pd.DataFrame(rows).rename(columns={"catalog": "s2_catalog"})[keys]
@@ -194,15 +219,19 @@ class _Excerpt:
         places = points[["point", "shard", "position", "lon", "lat"]]
         found = places.merge(pairs, on="point").assign(rank=0, reason=None, detail=None)
         names = [n for n in MATCHUPS.names if n != "geometry"]
-        table = pa.Table.from_pandas(found[[*names, "lon", "lat"]], preserve_index=False)
-        tables.write_matchups(self.folder.matchups, [table], {})
+        return pa.Table.from_pandas(found[[*names, "lon", "lat"]], preserve_index=False)
 
-    def _write_scenes(self, rows: Sequence[Json]) -> None:
-        scenes = scene_tables.read_table(self._table(self._aside.scenes))
-        ids = pa.array(sorted({row[key] for row in rows for key in ("s2_id", "s1_id")}))
-        scene_tables.write_scenes(
-            self.folder.scenes, scenes.filter(pc.is_in(scenes["id"], ids)), {}
-        )
+    def _write_tables(self, told: _Tables, n: int, taken: Json) -> None:
+        notes = {
+            "s1s2:n": str(n),
+            "s1s2:chips_per_shard": str(self._per_shard),
+            "s1s2:codec": self._source.document["codec"],
+            TAKEN: receipts.to_json(taken).decode(),
+        }
+        write_bytes(self.folder.recipe, told.recipe)
+        tables.write_points(self.folder.points, told.points, notes)
+        tables.write_matchups(self.folder.matchups, [told.pairs], {})
+        scene_tables.write_scenes(self.folder.scenes, told.scenes, {})
 
     def _by_shard(self, chosen: Sequence[int]) -> list[tuple[int, list[int]]]:
         """Return by shard of the whole the places in it of some chips, in order."""
@@ -210,8 +239,7 @@ class _Excerpt:
         return [(k, [c % per for c in part]) for k, part in groupby(chosen, lambda c: c // per)]
 
     def _wished(self, shard: int, places: Sequence[int]) -> list[Json]:
-        rows, _ = self._rows(shard)
-        return [rows[place] for place in places]
+        return published.rows_of(self._receipt(shard), shard, self._source.document, places)
 
     def _write_shard(self, shard: int, part: Sequence[int]) -> None:
         """Write one shard of the excerpt, unless it is there."""
@@ -262,45 +290,24 @@ class _Excerpt:
             shard: Of the whole.
             places: Of the chips in it.
         """
-        rows, objects = self._rows(shard)
-        names = {layout.array_of(name): name for name in objects}
+        said = self._receipt(shard)
         images = [plan for plan in self._plans if plan.sharded]
 
         def blocks_of(plan: ArrayPlan) -> NDArray[Any]:
-            name = names[plan.name]
-            return self._chunks(plan, name, int(objects[name]["size"]), places, shard)
+            name = store.shard_path(Folder(Path()), plan, shard).as_posix()
+            size = said["objects"][name]["size"]
+            block, came = self._source.fetch_chunks(plan, shard, size, places)
+            self.fetched += 1
+            self.fetched_bytes += came
+            return block
 
-        found = zip(images, side_by_side(images, blocks_of), strict=True)
-        blocks = {plan.name: block for plan, block in found}
-        wished = [rows[place] for place in places]
+        with published.believed(self._source.place.url):
+            found = zip(images, side_by_side(images, blocks_of), strict=True)
+            blocks = {plan.name: block for plan, block in found}
+        wished = [said["rows"][place] for place in places]
         for number, row in enumerate(wished):
             if store.digest({k: block[number] for k, block in blocks.items()}) != row["sha256"]:
                 what = "pixels differ from the digest in it"
                 name = layout.receipt_name(shard)
-                raise _LostError(Problem(name, what, shard, (row["chip"],)))
+                raise LostError(Problem(name, what, shard, (row["chip"],)))
         return wished, blocks
-
-    def _chunks(
-        self, plan: ArrayPlan, name: str, size: int, places: Sequence[int], shard: int
-    ) -> NDArray[Any]:
-        """Fetch and decode some chunks of a file of pixels."""
-        place = self._source.place
-        if (there := place.size(name)) != size:
-            what = "missing" if there is None else f"{there:,} bytes, expected {size:,}"
-            raise _LostError(Problem(name, what, shard))
-        tail = index_bytes(self._per_shard)
-        (index,) = place.parts(name, [size - tail], [tail])
-        try:
-            starts, lengths = entries(index, places, size)
-        except ValueError as error:
-            raise _LostError(Problem(name, str(error), shard)) from error
-        chunks = place.parts(name, starts, lengths)
-        self.fetched += 1
-        self.fetched_bytes += tail + sum(lengths)
-        block, lost = store.decode(
-            plan, joined(chunks, self._per_shard), len(places), self._per_shard
-        )
-        if lost:
-            chips = tuple(shard * self._per_shard + places[at] for at in lost)
-            raise _LostError(Problem(name, "content differs from its checksum", shard, chips))
-        return block

@@ -1,8 +1,9 @@
 """A finished corpus in the layouts of other libraries: the same chips, splits and numbers.
 
 A chip is written only if its receipt is proven and its pixels have the digest that stands there.
-Chips go by parts of one split; a part is written whole, file by file, then its own receipt, and
-`export.json` says `finished` last. Run again, parts that are there and proven are kept.
+Chips go by parts of one split; a part is written whole, file by file, then its own receipt, then
+what a layout says of all of them, and `export.json` says `finished` last. Run again, parts that are
+there and proven are kept.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 from s1s2 import __version__, layout, lease, receipts, store, verify
 from s1s2.errors import RecipeError, StoreError
-from s1s2.export_forms import FIELDS, FORMS, Sample
+from s1s2.export_forms import CLOSINGS, FIELDS, FORMS, Sample, Written
 from s1s2.files import write_bytes
 from s1s2.grid import GridSpec
 from s1s2.layout import Folder
@@ -53,7 +54,7 @@ def export(corpus: Corpus, form: str, out: Path) -> Done:
 
     Args:
         corpus: The corpus.
-        form: `webdataset` or `geotiff`.
+        form: `webdataset`, `litdata` or `geotiff`.
         out: A new or empty folder, or one of the same export, finished or not.
 
     Raises:
@@ -126,7 +127,8 @@ def _parts(corpus: Corpus, form: str, out: Path, about: Json) -> Done:
     """Write every part that is not there, then say that all of them are."""
     pixels = ProvenPixels(corpus.folder, corpus.about)
     hashes: dict[str, str] = {}
-    files = written = 0
+    there: list[Written] = []
+    written = 0
     with track("export", len(corpus), "chips") as tick:
         for part in _divided(corpus, about["chips_per_part"]):
             place = out / _PARTS / f"{part.name}.json"
@@ -136,10 +138,29 @@ def _parts(corpus: Corpus, form: str, out: Path, about: Json) -> Done:
                 _write(place, receipt)
                 written += 1
             hashes[part.name] = receipts.sha256_of(place)
-            files += len(receipt["files"])
+            there.append(_written(part, out, receipt))
             tick(len(part.rows))
-    _write(out / ABOUT, about | {"parts": hashes, "finished": True})
+    closing = _close(form, out, there)
+    _write(out / ABOUT, about | {"parts": hashes, "closing": closing, "finished": True})
+    files = sum(len(part.files) for part in there) + len(closing)
     return Done(len(corpus), files, written, len(hashes) - written)
+
+
+def _written(part: Part, out: Path, receipt: Json) -> Written:
+    """Return what a layout's closing files say of a part."""
+    sizes = {
+        name: ((out / name).stat().st_size, digest) for name, digest in receipt["files"].items()
+    }
+    return Written(part.name, len(part.rows), sizes)
+
+
+def _close(form: str, out: Path, parts: Sequence[Written]) -> dict[str, str]:
+    """Write what a layout says of all its parts, and return the hash of each file."""
+    hashes = {}
+    for name, content in CLOSINGS[form](parts) if form in CLOSINGS else ():
+        write_bytes(out / name, content)
+        hashes[name] = receipts.sha256(content)
+    return hashes
 
 
 def _divided(corpus: Corpus, most: int) -> Iterator[Part]:

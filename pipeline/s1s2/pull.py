@@ -4,17 +4,23 @@
 again, what is here and proven stays.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from s1s2 import layout, lease, ledger, published, receipts
+import numpy as np
+from numpy.typing import NDArray
+
+from s1s2 import layout, lease, ledger, published, receipts, store
+from s1s2.chunks import entries, index_bytes, joined
 from s1s2.errors import RecipeError
 from s1s2.files import write_bytes
-from s1s2.layout import Folder
+from s1s2.layout import ArrayPlan, Folder
 from s1s2.progress import track
-from s1s2.published import CLAIM, CORPUS, Wanted
+from s1s2.published import CLAIM, CORPUS, LostError, Wanted
 from s1s2.receipts import Json
 from s1s2.remote import Place, side_by_side
 from s1s2.verify import Problem
@@ -81,6 +87,44 @@ class Source:
         for file in published.objects(said):
             yield self.fetch(file, root)
 
+    def fetch_chunks(
+        self, plan: ArrayPlan, shard: int, size: int, places: Sequence[int]
+    ) -> tuple[NDArray[Any], int]:
+        """Fetch and decode some chunks of a shard's file.
+
+        Args:
+            plan: The array.
+            shard: The shard.
+            size: Of its file in bytes, by its receipt.
+            places: Which chunks.
+
+        Returns:
+            The chips, shape (len(places), *plan.tail), and how many bytes came.
+
+        Raises:
+            LostError: If the file is another, or a chunk of it is damaged.
+        """
+        name = store.shard_path(Folder(Path()), plan, shard).as_posix()
+        if (there := self.place.size(name)) != size:
+            what = "missing" if there is None else f"{there:,} bytes, expected {size:,}"
+            raise LostError(Problem(name, what, shard))
+        per_shard = self.document["chips_per_shard"]
+        tail = index_bytes(per_shard)
+        if size < tail:
+            raise LostError(Problem(name, f"{size:,} bytes, too few for its index", shard))
+        (index,) = self.place.parts(name, [size - tail], [tail])
+        try:
+            starts, lengths = entries(index, places, size)
+            _check_lengths(plan, lengths)
+        except ValueError as error:
+            raise LostError(Problem(name, str(error), shard)) from error
+        content = joined(self.place.parts(name, starts, lengths), per_shard)
+        block, lost = store.decode(plan, content, len(places), per_shard)
+        if lost:
+            chips = tuple(shard * per_shard + places[at] for at in lost)
+            raise LostError(Problem(name, "content differs from its checksum", shard, chips))
+        return block, tail + sum(lengths)
+
     def beside(self) -> list[Wanted]:
         """Return what lies beside it, as far as its push says."""
         content = self.place.get(CLAIM)
@@ -89,6 +133,15 @@ class Source:
         said = published.claim(content, f"{self.place.url}/{CLAIM}")
         ours = said["corpus_sha256"] == receipts.sha256(self.content)
         return published.files(said["beside"]) if ours else []
+
+
+def _check_lengths(plan: ArrayPlan, lengths: Sequence[int]) -> None:
+    """Refuse chunks that are empty, or much longer than what is in them: no codec makes such."""
+    most = 2 * math.prod(plan.tail) * np.dtype(plan.dtype).itemsize
+    for length in lengths:
+        if not 0 < length <= most:
+            msg = f"its index names a chunk of {length:,} bytes"
+            raise ValueError(msg)
 
 
 def pull(url: str, out: Path) -> Pulled:

@@ -14,6 +14,7 @@ from s1s2.errors import ContractError
 
 EARTH_RADIUS_M = 6_371_000.0
 _LEAST_PLACES = 4  # of a closed ring
+_HALF_TURN = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +113,30 @@ def continuous(geometry: BaseGeometry) -> BaseGeometry:
         (179.0, 0.0, 181.0, 1.0)
 
     Raises:
-        ValueError: If a place is not finite.
+        ValueError: If a place is not finite, or a ring goes round a pole, so that no way of
+            writing it is free of a jump.
     """
-    parts = [shapely.transform(part, _unwrap) for part in shapely.get_parts(geometry)]
+    parts = [_whole(part) for part in shapely.get_parts(geometry) if not part.is_empty]
+    if not parts:
+        return geometry
     if len(parts) == 1:
         return parts[0]
     centres = np.array([shapely.centroid(p).x for p in parts])
-    if np.ptp(centres) > 180:  # noqa: PLR2004  # half a turn: two halves of one footprint
+    if np.ptp(centres) > _HALF_TURN:  # two halves of one footprint
         parts = [
             shapely.transform(p, _turn) if x < 0 else p for p, x in zip(parts, centres, strict=True)
         ]
-    return shapely.union_all(parts)
+    # a part that crosses itself cannot be put together with others
+    return shapely.union_all([p if p.is_valid else shapely.make_valid(p) for p in parts])
+
+
+def _whole(part: BaseGeometry) -> BaseGeometry:
+    """Rewrite one part of a footprint so that it does not jump."""
+    try:
+        return shapely.transform(part, _unwrap)
+    except shapely.errors.GEOSException as error:  # its end is a turn away from its beginning
+        msg = "a ring that goes round a pole: expected a footprint that holds none"
+        raise ValueError(msg) from error
 
 
 def simple_footprints(documents: Sequence[object]) -> NDArray[np.object_]:
@@ -142,7 +156,7 @@ def simple_footprints(documents: Sequence[object]) -> NDArray[np.object_]:
     if places.ndim != 2 or places.shape[1] != 2:  # noqa: PLR2004  # longitude and latitude
         return found
     number = np.repeat(np.arange(len(counts)), counts)
-    turns = np.abs(np.diff(places[:, 0])) > 180  # noqa: PLR2004  # half a turn
+    turns = np.abs(np.diff(places[:, 0])) > _HALF_TURN
     jumps = np.bincount(number[1:][turns & (number[1:] == number[:-1])], minlength=len(counts))
     places[:, 0] += 0.0
     polygons = shapely.polygons(shapely.linearrings(places, indices=number))
@@ -166,8 +180,12 @@ def _unwrap(xy: NDArray[np.float64]) -> NDArray[np.float64]:
     if not np.isfinite(xy).all():
         msg = "a place that is no place: expected finite degrees"
         raise ValueError(msg)
+    step = np.diff(xy[:, 0])
+    turns = -np.sign(step) * np.ceil(np.maximum(np.abs(step) - _HALF_TURN, 0) / 360)
+    # whole turns, counted: what np.unwrap adds is rounded, and leaves one ring of four open
+    turned = xy[:, 0] + 360 * np.concatenate([[0], np.cumsum(turns)])
     # minus nought becomes nought, as in `simple_footprints`
-    return np.column_stack([np.unwrap(xy[:, 0], period=360.0) + 0.0, xy[:, 1]])
+    return np.column_stack([turned + 0.0, xy[:, 1]])
 
 
 def _turn(xy: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,11 +1,14 @@
 """A corpus in the layouts of other libraries: the same numbers, splits and places, whole or not."""
 
 import json
+import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tarfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from s1s2.cli import main
 from s1s2.errors import StoreError
 from s1s2.files import write_bytes
 from s1s2.loader.finish import View
+from s1s2.store import IMAGES, digest
 
 N, PER_PART = 16, 4
 
@@ -87,6 +91,120 @@ def test_webdataset_reads_every_chip_of_every_split(corpus: Corpus, tmp_path: Pa
     assert sorted(seen) == list(range(N))
 
 
+READ_LITDATA = """
+import json, sys, warnings
+import litdata
+from s1s2.store import IMAGES, digest
+for folder in sys.argv[1:]:
+    dataset = litdata.StreamingDataset(folder)
+    served = [dataset[k] for k in range(len(dataset))] + list(dataset)
+    for sample in served:
+        arrays = {name: sample[name] for name in IMAGES}
+        forms = {name: [str(array.dtype), list(array.shape)] for name, array in arrays.items()}
+        print(json.dumps([json.loads(sample["json"]), list(sample), forms, digest(arrays)]))
+print(json.dumps("torchvision" in sys.modules))
+"""
+WRITE_LITDATA = """
+import json, sys
+from litdata.streaming.writer import BinaryWriter
+from s1s2 import Corpus
+from s1s2.proof import ProvenPixels
+from s1s2.store import IMAGES
+corpus, out, per_chunk, said = Corpus(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4:]
+writer, pixels = BinaryWriter(out, chunk_size=per_chunk), ProvenPixels(corpus.folder, corpus.about)
+for k, row in enumerate(said):
+    arrays = pixels.read(json.loads(row)["chip"])
+    writer[k] = {name: arrays[name] for name in IMAGES} | {"json": row}
+writer.done()
+writer.merge()
+"""
+
+
+def with_litdata(code: str, home: Path, *arguments: str) -> list[Any]:
+    """Run a program that needs litData in a process of its own, with a home of its own."""
+    pytest.importorskip(
+        "litdata",
+        reason="litdata is missing, and its torchvision with it: pip install 's1s2[bench]'",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True, text=True, check=False, env=os.environ | {"HOME": str(home)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def chunk(content: bytes) -> list[list[bytes]]:
+    """Return by chip the fields of a chunk, read as litData's documents describe it."""
+    (count,) = struct.unpack_from("<I", content)
+    places = struct.unpack_from(f"<{count + 1}I", content, 4)
+    assert places[-1] == len(content)
+    chips = []
+    for start, end in pairwise(places):
+        sizes = struct.unpack_from("<5I", content, start)
+        ends = np.cumsum([start + 20, *sizes])
+        assert ends[-1] == end
+        chips.append([content[a:b] for a, b in pairwise(ends)])
+    return chips
+
+
+def test_litdata_chunks_hold_every_chip_of_every_split(corpus: Corpus, tmp_path: Path) -> None:
+    """Read without the library, so that this is held where it is missing."""
+    assert main(command(corpus.folder.root, "litdata", tmp_path)) == 0
+    numbers = {1: "int16", 4: "uint8", 5: "uint16"}
+    seen = []
+    for split in {s for s, count in corpus.about["splits"].items() if count}:
+        index = json.loads((tmp_path / split / "index.json").read_text())
+        for entry in index["chunks"]:
+            content = (tmp_path / split / entry["filename"]).read_bytes()
+            chips = chunk(content)
+            assert (entry["chunk_bytes"], entry["chunk_size"]) == (len(content), len(chips))
+            for *fields, row in chips:
+                said, arrays = json.loads(row), {}
+                for name, field in zip(IMAGES, fields, strict=True):
+                    kind, rank = struct.unpack_from("<2I", field)
+                    shape = struct.unpack_from(f"<{rank}I", field, 8)
+                    pixels = np.frombuffer(field, numbers[kind], offset=8 + 4 * rank)
+                    arrays[name] = pixels.reshape(shape)
+                assert said["split"] == split
+                assert digest(arrays) == corpus.index["sha256"][said["chip"]]
+                seen.append(said["chip"])
+    assert sorted(seen) == list(range(N))
+
+
+def test_litdata_streams_every_chip_of_every_split(corpus: Corpus, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main(command(corpus.folder.root, "litdata", out)) == 0
+    folders = [str(path.parent) for path in sorted(out.glob("*/index.json"))]
+    *served, vision = with_litdata(READ_LITDATA, tmp_path, *folders)
+    assert not vision, "litData reads them without torchvision"
+    rows, seen = corpus.index.set_index("chip"), []
+    for said, names, forms, sha256 in served:
+        chip = said["chip"]
+        assert names == [*IMAGES, "json"]
+        assert said["split"] == rows.loc[chip, "split"]
+        assert sha256 == rows.loc[chip, "sha256"]
+        stored = corpus.read(chip)
+        assert forms == {k: [str(a.dtype), list(a.shape)] for k, a in stored.items()}
+        seen.append(chip)
+    assert sorted(seen) == sorted([*range(N)] * 2), "each once by its number, once in the stream"
+
+
+def test_litdata_chunks_are_those_that_litdata_writes(corpus: Corpus, tmp_path: Path) -> None:
+    out, theirs = tmp_path / "out", tmp_path / "theirs"
+    assert main(command(corpus.folder.root, "litdata", out)) == 0
+    ours = {path.name: path.read_bytes() for path in (out / "train").glob("*.bin")}
+    said = [chip[-1].decode() for name in sorted(ours) for chip in chunk(ours[name])]
+    with_litdata(
+        WRITE_LITDATA, tmp_path, str(corpus.folder.root), str(theirs), str(PER_PART), *said
+    )
+    assert ours == {path.name: path.read_bytes() for path in theirs.glob("*.bin")}
+    mine, other = (json.loads((f / "index.json").read_text()) for f in (out / "train", theirs))
+    assert mine["chunks"] == other["chunks"]
+    config = mine["config"]
+    assert config == {key: other["config"][key] for key in config}
+
+
 def test_an_export_says_what_it_is(corpus: Corpus, tmp_path: Path) -> None:
     assert main(command(corpus.folder.root, "webdataset", tmp_path)) == 0
     about = json.loads((tmp_path / "export.json").read_text())
@@ -96,8 +214,8 @@ def test_an_export_says_what_it_is(corpus: Corpus, tmp_path: Path) -> None:
     assert about["splits"] == corpus.about["splits"]
     assert about["attribution"]
     assert about["fields"]["s2_10m.npy"]["bands"] == ["B02", "B03", "B04", "B08"]
-    for name, digest in about["parts"].items():
-        assert receipts.sha256_of(tmp_path / "parts" / f"{name}.json") == digest
+    for name, said in about["parts"].items():
+        assert receipts.sha256_of(tmp_path / "parts" / f"{name}.json") == said
     with tarfile.open(next(tmp_path.glob("train-*.tar"))) as tar:
         members = tar.getmembers()
     assert {m.mtime for m in members} == {0}
@@ -125,7 +243,9 @@ def test_geotiffs_lie_where_the_chips_do(corpus: Corpus, tmp_path: Path) -> None
     assert len(list(tmp_path.rglob("*.tif"))) == 2 * N
 
 
-@pytest.mark.parametrize(("form", "left"), [("webdataset", 8), ("geotiff", 14)])
+@pytest.mark.parametrize(
+    ("form", "left"), [("webdataset", 8), ("litdata", 8), ("litdata", 12), ("geotiff", 14)]
+)
 def test_an_export_that_was_killed_goes_on_and_is_the_same(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, left: int
 ) -> None:
@@ -153,11 +273,14 @@ def test_an_export_that_was_killed_goes_on_and_is_the_same(
     assert done.kept > 0
     assert done.kept + done.written == first.written
     assert tree(out) == tree(whole)
-    file = next(out.rglob("*.tar" if form == "webdataset" else "*.tif"))
+    kind = {"webdataset": "tar", "litdata": "bin", "geotiff": "tif"}[form]
+    file = next(out.rglob(f"*.{kind}"))
     content = bytearray(file.read_bytes())
     content[600] ^= 1
     file.write_bytes(content)
     assert export.export(corpus, form, out).written == 1, "what is damaged is written again"
+    for index in out.glob("*/index.json"):
+        index.write_text("{}")
     assert export.export(corpus, form, out).written == 0
     assert tree(out) == tree(whole)
 
