@@ -79,6 +79,9 @@ def _admit_remote(href: str, parts: SplitResult, catalog: Catalog) -> str:
     host = parts.hostname or ""
     own = catalog.sandbox and f"{parts.scheme}://{parts.netloc}" == SANDBOX
     secure = parts.scheme == "https" or host in _LOOPBACK or own
+    if parts.port == 0:  # and asking for it refuses what no port can be
+        msg = "port 0"
+        raise ValueError(msg)
     if secure and _HOST.fullmatch(parts.netloc) and catalog.allows(parts.netloc, parts.path):
         if _CLIMBING.search(unquote(parts.path)):
             msg = "its path climbs out of its folder"

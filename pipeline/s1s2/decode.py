@@ -2,10 +2,13 @@
 
 Planetary Computer's Sentinel-2 files hold 15 bits a number (async-tiff issue 334), which GDAL
 unpacks bit by bit; two overlapping 64-bit words for every eight numbers are many times as fast.
+libdeflate is the fastest at whole blocks; isal can stop at the last row wanted.
 """
 
+from contextlib import suppress
 from typing import Any
 
+import deflate
 import numpy as np
 from isal import igzip_lib, isal_zlib
 from numpy.typing import NDArray
@@ -16,6 +19,8 @@ from s1s2.spans import Block
 
 _SAMPLES, _BYTES = 8, 15  # eight numbers of 15 bits fill fifteen bytes
 _DIFFERENCES, _PLANES = 2, 3
+_NEARLY_WHOLE = 0.8
+"""Share of a block's rows from which on inflating all of it is faster (docs/performance.md)."""
 
 
 def paste(
@@ -49,9 +54,15 @@ def fill(out: NDArray[Any], block: Block, header: Header) -> None:
     out[block.top : block.top + rows, block.left : block.left + columns] = header.fill
 
 
-def _inflated(data: memoryview, block: Block, header: Header, *, proven: bool) -> bytes:
-    stream = isal_zlib.decompressobj()
+def _inflated(data: memoryview, block: Block, header: Header, *, proven: bool) -> bytes | bytearray:
     whole = block.n_rows * header.row_bytes
+    if not proven or block.rows.stop > _NEARLY_WHOLE * block.n_rows:
+        # cut off, damaged, or longer than a block has to be: told apart below
+        with suppress(deflate.DeflateError):
+            found = deflate.zlib_decompress(data, whole)
+            if len(found) == whole:
+                return found
+    stream = isal_zlib.decompressobj()
     try:
         if proven:
             return stream.decompress(data, block.rows.stop * header.row_bytes)
@@ -64,7 +75,7 @@ def _inflated(data: memoryview, block: Block, header: Header, *, proven: bool) -
 
 
 def _numbers(
-    raw: bytes | memoryview, begin: int, rows: int, columns: range, header: Header
+    raw: bytes | bytearray | memoryview, begin: int, rows: int, columns: range, header: Header
 ) -> NDArray[Any]:
     """Return some columns of the rows that start at a byte of a block, shape (rows, columns)."""
     shape = (rows, header.row_bytes)
@@ -75,14 +86,17 @@ def _numbers(
         return _from_planes(lines, columns, header)
     kind = np.dtype(header.dtype)
     if header.predictor == _DIFFERENCES:
-        counts = lines.view(f"<u{kind.itemsize}")[:, : columns.stop]
-        summed = np.add.accumulate(counts, axis=1, dtype=counts.dtype)
-        return summed[:, columns.start :].view(kind)
+        counts = lines.view(f"<u{kind.itemsize}")
+        summed = np.add.accumulate(
+            counts[:, columns.start : columns.stop], axis=1, dtype=counts.dtype
+        )
+        summed += np.add.reduce(counts[:, : columns.start], axis=1, dtype=counts.dtype)[:, None]
+        return summed.view(kind)
     return lines.view(kind.newbyteorder("<"))[:, columns.start : columns.stop]
 
 
 def _unpacked(
-    raw: bytes | memoryview, begin: int, shape: tuple[int, int], columns: range
+    raw: bytes | bytearray | memoryview, begin: int, shape: tuple[int, int], columns: range
 ) -> NDArray[np.uint16]:
     """Unpack numbers of 15 bits, most significant bit first."""
     first, last = columns.start // _SAMPLES, -(-columns.stop // _SAMPLES)
@@ -101,13 +115,21 @@ def _from_planes(lines: NDArray[np.uint8], columns: range, header: Header) -> ND
     """Undo the floating point predictor (Adobe's TIFF Technical Note 3).
 
     A row holds the first bytes of all its numbers, then the second ones and so on, as differences.
+    What lies left and right of the columns wanted is only summed up.
     """
-    summed = np.add.accumulate(lines, axis=1, dtype=np.uint8)
     kind = np.dtype(header.dtype)
-    planes = summed.reshape(len(lines), kind.itemsize, header.block_width)
-    wanted = planes[:, :, columns.start : columns.stop]
-    numbers = np.ascontiguousarray(wanted.transpose(0, 2, 1)).view(kind.newbyteorder(">"))
-    return numbers[:, :, 0]
+    planes = lines.reshape(len(lines), kind.itemsize, header.block_width)
+    within = np.add.accumulate(planes[:, :, columns.start : columns.stop], axis=2, dtype=np.uint8)
+    before = np.add.reduce(planes[:, :, : columns.start], axis=2, dtype=np.uint8)
+    after = np.add.reduce(planes[:, :, columns.stop :], axis=2, dtype=np.uint8)
+    sums = np.add.accumulate(before + within[:, :, -1] + after, axis=1, dtype=np.uint8)
+    before[:, 1:] += sums[:, :-1]
+    within += before[:, :, None]
+    numbers = within[:, 0].astype(f"u{kind.itemsize}")
+    for plane in range(1, kind.itemsize):
+        numbers <<= 8
+        numbers |= within[:, plane]
+    return numbers.view(kind)
 
 
 def _damaged() -> ReadError:

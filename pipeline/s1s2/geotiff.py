@@ -228,10 +228,11 @@ def _epsg(fields: dict[int, Values]) -> int | None:
 
 def _geo_key(fields: dict[int, Values], key: int) -> int | None:
     """Return a GeoKey's number, where it is written in place."""
-    keys = _places(fields, _GEO_KEYS)
-    rows = keys[4 : 4 + 4 * ((len(keys) - 4) // 4)].reshape(-1, 4)
-    found = rows[(rows[:, 0] == key) & (rows[:, 1] == 0)]
-    return int(found[0, 3]) if len(found) else None
+    keys = _places(fields, _GEO_KEYS).tolist()
+    for at in range(4, len(keys) - 3, 4):
+        if keys[at : at + 2] == [key, 0]:
+            return int(keys[at + 3])
+    return None
 
 
 def _predictor(fields: dict[int, Values]) -> int:

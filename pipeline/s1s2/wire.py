@@ -9,26 +9,27 @@ import logging
 import os
 import random
 import re
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-import urllib3
-
-from s1s2.connections import pool_of
+from s1s2.connections import Host
 from s1s2.errors import ContractError, ReadError, redact
 
-_TIMEOUT = urllib3.Timeout(connect=10, read=30)
+logger = logging.getLogger(__name__)
+
 _LONGEST_S = 120.0
 """Of one answer, however steadily it trickles."""
-_LOOK_S = 5.0
-"""Between two looks for answers that take longer."""
+_LOOK_S, _SOON_S = 5.0, 0.1
+"""Between two looks for answers that take longer, while the wire is open, and afterwards."""
 _PATIENCE_S = 180.0
 """After which nothing is tried again."""
 _WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -39,6 +40,8 @@ _GONE = (404, 410)
 _DENIED = (401, 403)
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 _REDIRECTS = range(300, 400)
+_AS_THEY_ARE = "%/?:@!$&'()*+,;=~[]"
+"""In a URL: marks, and escapes that are there already; blanks and other letters are escaped."""
 _SPAN = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _NUMBER = re.compile(r"\d{1,18}")
 _SIZE = re.compile(r"bytes \*/(\d{1,18})")
@@ -105,18 +108,17 @@ class Wire:
             in_flight: Connections kept to each host.
         """
         self._kept, self._lock = in_flight, Lock()
-        self._pools: dict[tuple[str, str, bool], urllib3.HTTPConnectionPool] = {}
+        self._hosts: dict[tuple[str, str, bool], Host] = {}
         self._closed = Event()
         self._watch = _Watch(self._closed)
         self._traffic = Traffic()
-        logging.getLogger("urllib3.connectionpool").addFilter(_without_secrets)
 
     def close(self) -> None:
         """Close what is idle; those who wait for another try give up."""
         self._closed.set()
         with self._lock:
-            for pool in self._pools.values():
-                pool.close()
+            for host in self._hosts.values():
+                host.close()
 
     def traffic(self) -> Traffic:
         """Return what has been asked so far."""
@@ -166,34 +168,51 @@ class Wire:
         url = place.url(place.href)
         parts = urlsplit(url)
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
+        target = quote(target, safe=_AS_THEY_ARE)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("GET %s bytes %d to %d", redact(url), start, stop)
+        host = self._host(parts.scheme, parts.netloc, private=place.private)
         try:
-            answer = self._pool(parts.scheme, parts.netloc, private=place.private).urlopen(
-                "GET",
-                target,
-                headers=headers,
-                timeout=_TIMEOUT,
-                retries=False,
-                redirect=False,
-                assert_same_host=False,
-                preload_content=False,
-                decode_content=False,  # a small answer could be made large
-            )
-            with self._watch.over(answer):
+            with self._answered(host, target, f"bytes={start}-{stop - 1}") as answer:
                 if answer.status in _DENIED:
                     place.renew(url)
                 return _part(answer, start, stop)
-        except ReadError:  # an OSError too, but one that says what is the matter
+        except (ReadError, ContractError):  # they say what is the matter
             raise
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except (HTTPException, OSError, ValueError, OverflowError, RecursionError) as error:
+            # the last three: of http.client, over hosts, ports and headers that nobody should send
+            host.drop()
             return _Failure(type(error).__name__)
 
-    def _pool(self, scheme: str, netloc: str, *, private: bool) -> urllib3.HTTPConnectionPool:
+    @contextmanager
+    def _answered(self, host: Host, target: str, wanted: str) -> Iterator[HTTPResponse]:
+        """Ask for a range; keep the connection for others if its answer is read to the end."""
+        answer: HTTPResponse | None = None
+        with self._watch.over() as held:
+            line = host.take(held.put)
+            try:
+                line.putrequest("GET", target, skip_accept_encoding=True)
+                line.putheader("User-Agent", "s1s2")
+                line.putheader("Range", wanted)
+                line.putheader("Accept-Encoding", "identity")  # a small answer could be made large
+                line.endheaders()
+                answer = line.getresponse()
+                yield answer
+            finally:
+                held.put(None)
+                if answer is not None and answer.isclosed() and line.sock is not None:
+                    host.give(line)
+                else:
+                    line.close()
+                    if answer is not None:
+                        answer.close()
+
+    def _host(self, scheme: str, netloc: str, *, private: bool) -> Host:
         key = (scheme, netloc, private)
         with self._lock:
-            if key not in self._pools:
-                self._pools[key] = pool_of(scheme, netloc, self._kept, private=private)
-            return self._pools[key]
+            if key not in self._hosts:
+                self._hosts[key] = Host(scheme, netloc, self._kept, private=private)
+            return self._hosts[key]
 
 
 def _unreachable(cause: str) -> ReadError:
@@ -218,7 +237,7 @@ def _from_disk(path: str, start: int, stop: int) -> Part:
     raise problem
 
 
-def _part(answer: urllib3.BaseHTTPResponse, start: int, stop: int) -> Part | _Failure:
+def _part(answer: HTTPResponse, start: int, stop: int) -> Part | _Failure:
     """Take a range out of an answer, or say why it holds none."""
     if answer.status == _PART:
         span = _SPAN.fullmatch(answer.headers.get("Content-Range", ""))
@@ -246,45 +265,75 @@ def _part(answer: urllib3.BaseHTTPResponse, start: int, stop: int) -> Part | _Fa
     return _Failure(f"HTTP {answer.status}", float(told) if _NUMBER.fullmatch(told) else 0.0)
 
 
-def _body(answer: urllib3.BaseHTTPResponse, length: int, size: int) -> Part | _Failure:
+def _body(answer: HTTPResponse, length: int, size: int) -> Part | _Failure:
+    if answer.chunked:
+        return _Failure("an answer in chunks")  # of any size, whatever was asked for
     data = answer.read(length)
     return Part(data, size) if len(data) == length else _Failure("an answer cut short")
 
 
+class _Held:
+    """The socket of a request under way, and until when it may take."""
+
+    def __init__(self, until: float) -> None:
+        self._until, self._lock = until, Lock()
+        self._socket: socket.socket | None = None
+        self._cut = False
+
+    def put(self, held: socket.socket | None) -> None:
+        """Name the socket, as soon as there is one; None once it is no longer ours."""
+        with self._lock:
+            self._socket = held
+            if held is not None and self._cut:
+                _shut(held)
+
+    def look(self) -> None:
+        """Shut the socket down if it is late."""
+        with self._lock:
+            self._cut = self._cut or time.monotonic() > self._until
+            if self._cut and self._socket is not None:
+                _shut(self._socket)
+
+
+def _shut(late: socket.socket) -> None:
+    """End whatever waits on a socket; who reads from it finds its end."""
+    with suppress(OSError):  # it has ended by itself
+        # not SSLSocket's own, which lets a reader go on in the clear, with what is still encrypted
+        socket.socket.shutdown(late, socket.SHUT_RDWR)
+
+
 class _Watch:
-    """Cuts off answers that take too long, however steadily they trickle."""
+    """Cuts off requests that take too long, however steadily their answers trickle."""
 
     def __init__(self, closed: Event) -> None:
         self._closed, self._lock = closed, Lock()
-        self._under_way: dict[int, tuple[float, urllib3.BaseHTTPResponse]] = {}
+        self._under_way: set[_Held] = set()
         self._thread: Thread | None = None
 
     @contextmanager
-    def over(self, answer: urllib3.BaseHTTPResponse) -> Iterator[None]:
-        """Watch over an answer while it is read; then give its connection back, if it is of use."""
+    def over(self) -> Iterator[_Held]:
+        """Watch over a request, from before there is a connection."""
+        held = _Held(time.monotonic() + _LONGEST_S)
         with self._lock:
-            self._under_way[id(answer)] = time.monotonic() + _LONGEST_S, answer
+            self._under_way.add(held)
             if self._thread is None:
                 self._thread = Thread(target=self._look, name="s1s2-watch", daemon=True)
                 self._thread.start()
         try:
-            yield
+            yield held
         finally:
             with self._lock:
-                del self._under_way[id(answer)]
-            if isinstance(answer, urllib3.HTTPResponse) and answer.length_remaining:
-                answer.close()  # not read to its end: nobody can use the connection again
-            answer.release_conn()
+                self._under_way.discard(held)
 
     def _look(self) -> None:
-        while not self._closed.wait(_LOOK_S):
+        """Look now and then; once the wire is closed, until nothing is under way any more."""
+        while True:
+            if self._closed.wait(_LOOK_S):
+                time.sleep(_SOON_S)
             with self._lock:
-                late = [a for until, a in self._under_way.values() if until < time.monotonic()]
-            for answer in late:
-                answer.shutdown()
-
-
-def _without_secrets(record: logging.LogRecord) -> bool:
-    """Blank signatures in what urllib3 logs of every request, when debugging."""
-    record.msg, record.args = redact(record.getMessage()), ()
-    return True
+                if self._closed.is_set() and not self._under_way:
+                    self._thread = None
+                    return
+                every = list(self._under_way)
+            for held in every:
+                held.look()

@@ -1,363 +1,287 @@
-"""How fast chips are cut: ours beside rasterio, rioxarray and odc-stac, from the same files.
+"""How fast chips are cut: ours beside rasterio, rioxarray, odc-stac, stackstac and async-geotiff.
 
-Files of full size, of which only the blocks that are read exist, behind a server that waits before
-each answer: `15-bit` as on Planetary Computer (512 px blocks), `predictor` as on Earth Search
-(16 bit, predictor 2, 1,024 px blocks); radar is float32 with predictor 3 in both. Every chip is of
-another scene, so that no header serves twice. All ways take turns, this process on one processor,
-and must cut the same pixels. Ratios tell more than times, which are the machine's.
+Files of full size behind a server that waits before each answer: `15-bit` as on Planetary Computer
+(512 px blocks), `predictor` as on Earth Search (16 bit, predictor 2, 1,024 px blocks); radar is
+float32 with predictor 3 in both. Readers take turns, this process on one processor, and must read
+the same pixels. Every chip is of another scene unless a setting says otherwise. `s1s2` reads as
+over TLS, which vouches for its bytes; `s1s2, checksums` as over plain HTTP, where every block is
+inflated to its end. `s1s2 chip` judges, packs and writes a shard besides. Ratios tell more than
+times, which are the machine's.
 
-Run it with `make bench SUITE=reader` (a quarter of an hour of two idle processors); it prints a
-table and writes `build/bench.json`.
+Run it with `make bench SUITE=reader` (a quarter of an hour of two idle processors); it prints
+tables and writes `build/bench.json`. Peers: `pip install -e '.[bench]'`.
 """
 
+import hashlib
+import multiprocessing
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import count
+from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
+from threading import Barrier
+from typing import Any
 from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import numpy as np
-import odc.stac
-import pystac
-import rasterio
-import rasterio.shutil
-import rioxarray
-from fakes import GDAL_SETTINGS
-from odc.geo.geobox import GeoBox
-from rasterio.transform import from_origin
-from rasterio.windows import Window, from_bounds
-from shapely import box
+import cogs
+import peers
+from cogs import OURS, PROCESSORS, Archive, Work, catalog_of, counts
+from floor import Floor
 from table import keep
 
-from s1s2.bands import RADAR, Band, Sensor, bands_of
-from s1s2.catalog import PLANETARY_COMPUTER_S1, PLANETARY_COMPUTER_S2, Catalog
-from s1s2.chip import Chip, ChipRules, Pair, cut
-from s1s2.grid import GridSpec, to_lonlat
-from s1s2.reader import CogReader, Pixels
-from s1s2.scene import Scene
-from s1s2.wire import Place
+from s1s2 import fill, layout, store
+from s1s2.bands import Sensor
+from s1s2.chip import ChipRules
+from s1s2.fill import ShardTask, fill_shard
+from s1s2.grid import GridSpec
+from s1s2.layout import Folder
+from s1s2.reader import CogReader
 
-ROUNDS, CHIPS, THREADS = 3, 24, 16
-LAYOUTS = {"15-bit": (512, {"nbits": 15}), "predictor": (1024, {"predictor": "YES"})}
-"""Blocks of optical files, pixels, and how they are written."""
-SETTINGS = (("15-bit", 0), ("15-bit", 30), ("15-bit", 80), ("predictor", 30))
-"""Layout, and how long each request waits, milliseconds."""
-LEFT, TOP, EPSG = 499_980, 5_000_040, 32631
-NAMES = count(1)
-PROCESSORS = os.sched_getaffinity(0)
-OURS = max(PROCESSORS)
+ROUNDS, CHIPS, OFTEN = 3, 12, 6
+"""Peers read twelve chips a round, ours those of as many scenes more often: it is done too soon."""
+THREADS = 16
+"""Chips under way at once."""
 
 
-def size_of(band: Band) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return a file's shape, and where it begins, metres."""
-    if band in RADAR:
-        return (23_625, 28_236), (LEFT - 9_000, TOP + 9_000)
-    return (109_800 // band.gsd_m,) * 2, (LEFT, TOP)
+@dataclass(frozen=True)
+class Setting:
+    """What is measured beside each other."""
+
+    layout: str
+    wait_ms: int
+    per_scene: int = 1
+    mbit: int = 0
+    whom: tuple[str, ...] = ()
+    """Readers; all of them where none is named."""
+
+    @property
+    def in_flight(self) -> int:
+        return 256 if self.wait_ms > 30 else 64
+
+    def __str__(self) -> str:
+        scenes = f", {self.per_scene} chips a scene" if self.per_scene > 1 else ""
+        line = f", {self.mbit} Mbit/s" if self.mbit else ""
+        return f"{self.layout}, {self.wait_ms} ms{scenes}{line}"
 
 
-def dtype_of(band: Band) -> str:
-    return "float32" if band in RADAR else "uint8" if band is Band.SCL else "uint16"
-
-
-def write(path: Path, band: Band, places: Sequence[tuple[float, float]], layout: str) -> None:
-    """Write a file of full size with pixels around the places, at most a chip's width away."""
-    block, form = LAYOUTS[layout]
-    random, gsd = np.random.default_rng(len(band)), band.gsd_m
-    radar, classes = band in RADAR, band is Band.SCL
-    (height, width), (left, top) = size_of(band)
-    plain = path.with_suffix(".plain.tif")
-    profile = {
-        "driver": "GTiff",
-        "width": width,
-        "height": height,
-        "count": 1,
-        "dtype": dtype_of(band),
-        "crs": f"EPSG:{EPSG}",
-        "transform": from_origin(left, top, gsd, gsd),
-        "tiled": True,
-        "blockxsize": 512,
-        "blockysize": 512,
-        "sparse_ok": True,
-        "bigtiff": "YES",
-    }
-    with rasterio.open(plain, "w", **profile) as file:
-        for x, y in places:
-            row = max(0, int((top - y) / gsd) - 7000 // gsd) // 512 * 512
-            column = max(0, int((x - left) / gsd) - 7000 // gsd) // 512 * 512
-            shape = min(2048, height - row), min(2048, width - column)
-            if radar:
-                pixels = random.gamma(4, 0.03, shape).astype(np.float32)
-            else:
-                waves = np.add.outer(*(np.sin(np.arange(n) / 40) for n in shape))
-                pixels = np.rint(1500 + 400 * waves + random.normal(0, 25, shape))
-                pixels = np.full(shape, 4) if classes else pixels
-            file.write(pixels.astype(file.dtypes[0]), 1, window=Window(column, row, *shape[::-1]))
-    form = {"predictor": "YES"} if radar else {} if classes else form
-    block = 512 if radar else block
-    every = {"compress": "deflate", "blocksize": block, "overviews": "NONE", "sparse_ok": True}
-    rasterio.shutil.copy(plain, path, driver="COG", **every, **form)
-    plain.unlink()
-
-
-@dataclass
-class Places:
-    """Chips to cut, each from a scene that nobody has opened yet."""
-
-    url: str
-    corners: Sequence[tuple[float, float]]
-
-    def pairs(self) -> list[Pair]:
-        lon, lat = to_lonlat(*np.array(self.corners, float).T, EPSG)
-        return [
-            Pair(n, *place, self.scene(Sensor.S2), self.scene(Sensor.S1), 0)
-            for n, place in enumerate(zip(lon, lat, strict=True))
-        ]
-
-    def scene(self, sensor: Sensor) -> Scene:
-        name = next(NAMES)
-        hrefs = {b: f"{self.url}/{name}/{b}.tif" for b in bands_of(sensor)}
-        when = datetime(2024, 6, 1, tzinfo=UTC)
-        return Scene(
-            f"scene-{name}", "bench", "c", sensor, "x", when, box(0, 0, 9, 9), EPSG, hrefs, "a"
-        )
-
-
-class RasterioReader:
-    """The same windows through rasterio with the settings measured best for these layouts."""
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(4 * THREADS)
-
-    def grids(self, scene: Scene, bands: Sequence[Band]) -> dict[Band, GeoBox]:
-        def grid(band: Band) -> GeoBox:
-            with rasterio.Env(**GDAL_SETTINGS), self._opened(scene, band) as file:
-                return GeoBox(file.shape, file.transform, f"EPSG:{file.crs.to_epsg()}")
-
-        return {band: grid(band) for band in bands[:1]}
-
-    def read(self, scene: Scene, geoboxes: Mapping[Band, GeoBox]) -> dict[Band, Pixels]:
-        def read(band: Band) -> Pixels:
-            with rasterio.Env(**GDAL_SETTINGS), self._opened(scene, band) as file:
-                bounds = tuple(geoboxes[band].boundingbox)
-                data = file.read(1, window=from_bounds(*bounds, transform=file.transform))
-                return Pixels(data, data > 0)
-
-        return dict(zip(geoboxes, self._pool.map(read, geoboxes), strict=True))
-
-    @staticmethod
-    def _opened(scene: Scene, band: Band) -> rasterio.DatasetReader:
-        return rasterio.open(f"/vsicurl/{scene.hrefs[band]}", driver="GTiff")
-
-
-class RioxarrayReader(RasterioReader):
-    """The same windows through rioxarray, with the same settings."""
-
-    def read(self, scene: Scene, geoboxes: Mapping[Band, GeoBox]) -> dict[Band, Pixels]:
-        def read(band: Band) -> Pixels:
-            with rasterio.Env(**GDAL_SETTINGS):
-                href = f"/vsicurl/{scene.hrefs[band]}"
-                with rioxarray.open_rasterio(href, lock=False, driver="GTiff") as opened:  # noqa: TID251  # a peer
-                    bounds = tuple(geoboxes[band].boundingbox)
-                    window = from_bounds(*bounds, transform=opened.rio.transform())
-                    data = opened.rio.isel_window(window.round()).to_numpy()[0]
-                    return Pixels(data, data > 0)
-
-        return dict(zip(geoboxes, self._pool.map(read, geoboxes), strict=True))
-
-
-class OdcReader(RasterioReader):
-    """The same windows through odc-stac: bands of one pixel size at a time, as it works."""
-
-    def read(self, scene: Scene, geoboxes: Mapping[Band, GeoBox]) -> dict[Band, Pixels]:
-        item = self._item(scene)
-        found = {}
-        for gsd in sorted({band.gsd_m for band in geoboxes}):
-            bands = [band for band in geoboxes if band.gsd_m == gsd]
-            grid = geoboxes[bands[0]]
-            names = [str(b) for b in bands]
-            loaded = odc.stac.load([item], bands=names, geobox=grid, pool=len(bands))
-            arrays = {band: loaded[str(band)].to_numpy()[0] for band in bands}
-            found |= {band: Pixels(data, data > 0) for band, data in arrays.items()}
-        return {band: found[band] for band in geoboxes}
-
-    @staticmethod
-    def _item(scene: Scene) -> pystac.Item:
-        item = pystac.Item(
-            scene.id,
-            {"type": "Point", "coordinates": [3, 45]},
-            [2.9, 44.9, 3.1, 45.1],
-            scene.sensed_at,
-            {"proj:code": f"EPSG:{EPSG}"},
-            stac_extensions=[
-                "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-                "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
-            ],
-        )
-        for band, href in scene.hrefs.items():
-            shape, (left, top) = size_of(band)
-            asset = pystac.Asset(
-                href,
-                media_type=pystac.MediaType.COG,
-                roles=["data"],
-                extra_fields={
-                    "proj:shape": list(shape),
-                    "proj:transform": [band.gsd_m, 0, left, 0, -band.gsd_m, top],
-                    "raster:bands": [{"data_type": dtype_of(band), "nodata": 0}],
-                },
-            )
-            item.add_asset(str(band), asset)
-        return item
+SETTINGS = (
+    Setting("15-bit", 30),
+    Setting("15-bit", 0),
+    Setting("15-bit", 80),
+    Setting("15-bit", 30, per_scene=12, whom=("s1s2", "rasterio", "odc-stac")),
+    Setting("15-bit", 30, mbit=200, whom=("s1s2", "rasterio")),
+    Setting("predictor", 30),
+    Setting("predictor", 0),
+    Setting("predictor", 80),
+)
 
 
 @dataclass
 class Figures:
-    """What a round took, for each way to read."""
+    """What each round took."""
 
-    seconds: list[float] = field(default_factory=list)
+    rate: list[float] = field(default_factory=list)
     cpu_ms: list[float] = field(default_factory=list)
     requests: list[float] = field(default_factory=list)
-    megabytes: list[float] = field(default_factory=list)
+    n_bytes: list[float] = field(default_factory=list)
+    grown_mb: list[float] = field(default_factory=list)
+
+    def middle(self, name: str) -> float:
+        return statistics.median(getattr(self, name))
 
 
-def measure(reader: object, places: Places, into: Figures) -> list[str]:
-    """Cut all chips; return the hashes of their pixels."""
-    counts(places.url)
-    pairs = places.pairs()
-    begun, cpu = time.perf_counter(), time.process_time()
+Way = Callable[[str, Sequence[Work]], list[str]]
+"""Reads chips; returns the hashes of their pixels, of as many as it has them for."""
+
+
+def hashed(arrays: Mapping[Any, Any]) -> str:
+    found = hashlib.sha256()
+    for band in sorted(arrays):
+        found.update(arrays[band].tobytes())
+    return found.hexdigest()
+
+
+def through(read: Callable[..., Mapping[Any, Any]], works: Sequence[Work]) -> list[str]:
+    """Read all bands of chips, some chips at once."""
+
+    def one(work: Work) -> str:
+        own = {Sensor.S2: work.pair.s2, Sensor.S1: work.pair.s1}
+        return hashed({b: a for s in Sensor for b, a in read(own[s], work.of(s)).items()})
+
     with ThreadPoolExecutor(THREADS) as pool:
-        chips = list(pool.map(lambda p: cut(p, reader, GridSpec(), ChipRules()), pairs))
-    into.seconds.append(time.perf_counter() - begun)
-    into.cpu_ms.append((time.process_time() - cpu) / len(pairs) * 1000)
-    requests, n_bytes = counts(places.url)
-    into.requests.append(requests / len(pairs))
-    into.megabytes.append(n_bytes / len(pairs) / 1e6)
-    assert all(isinstance(chip, Chip) for chip in chips), "a chip was refused"
-    return [chip.row["sha256"] for chip in chips]
+        return list(pool.map(one, works))
 
 
-def counts(url: str) -> tuple[int, int]:
-    with urllib.request.urlopen(f"{url}/-/counts") as answer:  # noqa: S310  # our own server
-        requests, n_bytes = map(int, answer.read().split())
-    return requests, n_bytes
+def ours(url: str, works: Sequence[Work], in_flight: int, *, proven: bool = True) -> list[str]:
+    vouched = cogs.as_over_tls() if proven else nullcontext()
+    with vouched, CogReader({"bench": catalog_of(url)}, in_flight) as reader:
+
+        def read(*asked: Any) -> Mapping[Any, Any]:  # noqa: ANN401  # a scene and its grids
+            return {band: pixels.data for band, pixels in reader.read(*asked).items()}
+
+        return through(read, works)
 
 
-@contextmanager
-def served(folder: Path, wait_ms: int) -> Iterator[str]:
-    program = [sys.executable, str(Path(__file__).with_name("ranges.py")), folder, str(wait_ms)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(program, **pipes) as server:
-        if len(PROCESSORS) > 1:
-            os.sched_setaffinity(server.pid, PROCESSORS - {OURS})
-        yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
-        server.stdin.close()
+def theirs(peer: type, _: str, works: Sequence[Work]) -> list[str]:
+    return through(peer([work.pair.s2 for work in works] + [w.pair.s1 for w in works]).read, works)
 
 
-@contextmanager
-def as_over_tls() -> Iterator[None]:
-    """Take loopback for TLS, which vouches for bytes: no checksum needs to be reached."""
-    with mock.patch.object(Place, "proven", True):
-        yield
+def whole(url: str, works: Sequence[Work]) -> list[str]:
+    """Fill a shard, as `s1s2 chip` does."""
+    with tempfile.TemporaryDirectory() as name, cogs.as_over_tls():
+        folder, spec = Folder(Path(name)), GridSpec()
+        store.create(folder, layout.arrays(spec), len(works), len(works), {})
+        task = ShardTask(
+            0, len(works), len(works), folder, spec, ChipRules(), len(works),
+            {"bench": catalog_of(url)},
+        )  # fmt: skip
+        places = [fill.Place(n, 0, "train", (work.pair,)) for n, work in enumerate(works)]
+        with mock.patch.object(fill, "places_of", return_value=places):
+            report = fill_shard(task)
+        assert report.chips == len(works), report
+    return []
 
 
-def ways(url: str) -> dict[str, Callable[[Places, Figures], list[str]]]:
-    products = {"s1": PLANETARY_COMPUTER_S1, "s2": PLANETARY_COMPUTER_S2}
-    host = url.removeprefix("http://")
-    catalog = Catalog(name="bench", items="x", own_hosts=(host,), **products)
-
-    def ours(places: Places, into: Figures) -> list[str]:
-        with CogReader({"bench": catalog}) as reader:
-            return measure(reader, places, into)
-
-    def ours_over_tls(places: Places, into: Figures) -> list[str]:
-        with as_over_tls():
-            return ours(places, into)
-
-    def through(reader: type[RasterioReader]) -> Callable[[Places, Figures], list[str]]:
-        return lambda places, into: measure(reader(), places, into)
-
-    return {
-        "rasterio": through(RasterioReader),
-        "rioxarray": through(RioxarrayReader),
-        "odc-stac": through(OdcReader),
-        "s1s2, checksums proven": ours,
-        "s1s2": ours_over_tls,
+def ways(setting: Setting) -> dict[str, Way]:
+    flight = setting.in_flight
+    every: dict[str, Way] = {
+        "s1s2": lambda url, works: ours(url, works, flight),
+        "s1s2, checksums": lambda url, works: ours(url, works, flight, proven=False),
+        "s1s2 chip": whole,
     }
+    for peer in peers.PEERS:
+        if find_spec(peer.module) and setting.layout in peer.layouts:
+            every[peer.name] = partial(theirs, peer)
+    return {name: way for name, way in every.items() if not setting.whom or name in setting.whom}
 
 
-def compare(layout: str, waits_ms: Sequence[int]) -> Iterator[tuple[int, dict[str, Figures]]]:
-    """Let all ways cut the same chips in turn; yield what they took, for each wait."""
-    random = np.random.default_rng(7)
-    corners = [tuple(c) for c in random.uniform((506_000, 4_900_000), (600_000, 4_990_000), (4, 2))]
-    near = [
-        (x + dx, y + dy) for x, y in corners for dx, dy in random.uniform(-5_000, 5_000, (6, 2))
-    ]
-    with tempfile.TemporaryDirectory() as name:
-        for band in Band:
-            write(Path(name) / f"{band}.tif", band, corners, layout)
-        for wait_ms in waits_ms:
-            with served(Path(name), wait_ms) as url:
-                places, figures, seen = Places(url, near[:CHIPS]), {}, set()
-                for _ in range(ROUNDS):
-                    for label, way in ways(url).items():
-                        seen.add(tuple(way(places, figures.setdefault(label, Figures()))))
-                assert len(seen) == 1, "all read the same pixels"
-            yield wait_ms, figures
+def measure(way: Way, url: str, works: Sequence[Work], into: Figures) -> list[str]:
+    counts(url)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is that of this round
+    before = memory("VmRSS")
+    begun, cpu = time.perf_counter(), time.process_time()
+    hashes = way(url, works)
+    into.rate.append(len(works) / (time.perf_counter() - begun))
+    into.cpu_ms.append((time.process_time() - cpu) / len(works) * 1000)
+    into.grown_mb.append(memory("VmHWM") - before)
+    requests, n_bytes = counts(url)
+    into.requests.append(requests / len(works))
+    into.n_bytes.append(n_bytes / len(works))
+    return hashes
 
 
-def run() -> None:
-    os.sched_setaffinity(0, {OURS})
-    odc.stac.configure_rio(**GDAL_SETTINGS)
-    rows = []
-    for layout in LAYOUTS:
-        waits = [wait for name, wait in SETTINGS if name == layout]
-        for wait_ms, figures in compare(layout, waits):
-            setting = f"{layout}, {wait_ms} ms"
-            table(setting, figures)
-            rows += [row(setting, who, own) for who, own in figures.items()]
+def memory(which: str) -> float:
+    """Return this process' memory now (VmRSS) or at its highest (VmHWM), MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(which)) / 1000
+
+
+def compare(setting: Setting, archive: Archive) -> Iterator[tuple[str, Figures, Floor, float]]:
+    """Let all ways read the same chips in turn; yield what they took, and the least there is."""
+    figures: dict[str, Figures] = {}
+    with cogs.served(archive.folder, setting.wait_ms, setting.mbit) as url:
+        every = ways(setting)
+        pixels = set()
+        for _ in range(ROUNDS):
+            for name, way in every.items():
+                often = 1 if setting.mbit or not name.startswith("s1s2") else OFTEN
+                works = archive.works(url, CHIPS, often, per_scene=setting.per_scene)
+                found = measure(way, url, works, figures.setdefault(name, Figures()))
+                pixels |= {tuple(found[at : at + CHIPS]) for at in range(0, len(found), CHIPS)}
+        assert len(pixels) == 1, "all read the same pixels"
+        floor = Floor(archive.folder, archive.works(url, CHIPS))
+    with cogs.served(archive.folder, 0) as url:
+        cpu_ms = floor.cpu_ms(url)
+    for name, own in figures.items():
+        yield name, own, floor, cpu_ms
+
+
+def side_by_side(archive: Archive, wait_ms: int) -> tuple[float, float]:
+    """Return how many chips a second one process reads, and two, each on a processor of its own."""
+    rates = []
+    context = multiprocessing.get_context("spawn")
+    with cogs.served(archive.folder, wait_ms) as url:
+        for n in (1, 2):
+            with context.Manager() as manager, ProcessPoolExecutor(n, context) as pool:
+                gate = manager.Barrier(n)
+                jobs = [pool.submit(worker, archive, url, gate, p) for p in sorted(PROCESSORS)[-n:]]
+                spans = [job.result() for job in jobs]
+            took = max(end for _, end in spans) - min(begun for begun, _ in spans)
+            rates.append(n * CHIPS * OFTEN / took)
+    return rates[0], rates[1]
+
+
+def worker(archive: Archive, url: str, gate: Barrier, processor: int) -> tuple[float, float]:
+    os.sched_setaffinity(0, {processor})
+    cogs.NAMES = iter(range(processor * 1_000_000, (processor + 1) * 1_000_000))
+    ours(url, archive.works(url, 2), 64)
+    works = archive.works(url, CHIPS, OFTEN)
+    gate.wait(60)
+    begun = time.monotonic()
+    ours(url, works, 64)
+    return begun, time.monotonic()
+
+
+def run(settings: Sequence[Setting] = SETTINGS) -> None:
+    rows: list[dict[str, Any]] = []
+    names = ("numpy", *(peer.name for peer in peers.PEERS if find_spec(peer.module)))
+    has = [f"{name} {version(name)}" for name in names]
+    print(f"{datetime.now(UTC):%Y-%m-%d} · Python {platform.python_version()} · {', '.join(has)}")
+    for name in dict.fromkeys(s.layout for s in settings):
+        with tempfile.TemporaryDirectory() as folder:
+            archive = cogs.archive(Path(folder), name)
+            os.sched_setaffinity(0, {OURS})
+            for setting in (s for s in settings if s.layout == name):
+                rows += tabled(setting, compare(setting, archive))
+            os.sched_setaffinity(0, PROCESSORS)
+            if len(PROCESSORS) > 1:
+                pairs = [side_by_side(archive, 30) for _ in range(ROUNDS)]
+                gain = statistics.median(two / one for one, two in pairs)
+                print(f"\n{name}, 30 ms: two processes read {gain:.2f} times as many as one")
+                rate = statistics.median(two for _, two in pairs)
+                rows.append({"setting": f"{name}, 30 ms, two workers", "who": "s1s2", "rate": rate})
     keep("reader", rows)
 
 
-def row(setting: str, who: str, own: Figures) -> dict[str, object]:
-    return {
-        "setting": setting,
-        "who": who,
-        "rate": CHIPS / statistics.median(own.seconds),
-        "cpu_ms": statistics.median(own.cpu_ms),
-        "requests": own.requests[0],
-        "bytes": own.megabytes[0] * 1e6,
-    }
-
-
-def table(setting: str, figures: Mapping[str, Figures]) -> None:
-    base = figures["rasterio"]
-    versions = f"rasterio {rasterio.__version__}, odc-stac {odc.stac.__version__}"
+def tabled(
+    setting: Setting, found: Iterator[tuple[str, Figures, Floor, float]]
+) -> Iterator[dict[str, Any]]:
+    """Print a setting's table, and yield its rows."""
+    lines = list(found)
+    best = [own.middle("rate") for name, own, *_ in lines if not name.startswith("s1s2")]
+    _, _, floor, cpu_ms = lines[0]
+    limit = min(1000 / cpu_ms, setting.mbit * 1e6 / 8 / floor.n_bytes if setting.mbit else 1e9)
     print(
-        f"\n{setting} a request · {CHIPS} chips, each of another scene, {THREADS} threads, one "
-        f"processor · {datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {versions}"
+        f"\n{setting} · at least {floor.requests:.1f} requests, {floor.n_bytes / 1e6:.2f} MB, "
+        f"{cpu_ms:.1f} ms a chip: {limit:.1f} chips/s\n"
+        f"{'':16} chips/s  of limit  x best peer CPU ms (x)     requests (x)  MB (x)       peak MB"
     )
-    for label, own in figures.items():
-        speed = statistics.median(base.seconds) / statistics.median(own.seconds)
-        effort = statistics.median(own.cpu_ms) / statistics.median(base.cpu_ms)
-        rates = sorted(CHIPS / s for s in own.seconds)
+    for name, own, *_ in lines:
+        rate, cpu = own.middle("rate"), own.middle("cpu_ms")
+        requests, n_bytes = own.middle("requests"), own.middle("n_bytes")
         print(
-            f"{label:24} {speed:5.2f} x rasterio's rate · {effort:5.2f} x its processor time   "
-            f"({rates[0]:.1f} to {rates[-1]:.1f} chips/s, {statistics.median(own.cpu_ms):.0f} ms, "
-            f"{own.requests[0]:.1f} requests, {own.megabytes[0]:.2f} MB a chip)"
+            f"{name:16} {rate:8.2f} {rate / limit:8.2f} {rate / max(best):11.2f}  "
+            f"{cpu:6.1f} ({cpu / cpu_ms:5.2f})  {requests:6.1f} ({requests / floor.requests:4.2f}) "
+            f"{n_bytes / 1e6:6.2f} ({n_bytes / floor.n_bytes:4.2f}) {max(own.grown_mb):8.0f}"
         )
+        yield {
+            "setting": str(setting), "who": name, "rate": rate, "cpu_ms": cpu,
+            "requests": requests, "bytes": n_bytes, "peak_mb": max(own.grown_mb),
+            "of_limit": rate / limit,
+        }  # fmt: skip
 
 
 if __name__ == "__main__":
-    run()
+    run([s for s in SETTINGS if not sys.argv[1:] or str(s) in sys.argv[1:]])

@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,11 +15,12 @@ from types import SimpleNamespace
 import pytest
 from fakes import _Quiet, serving
 
-from s1s2 import wire
+from s1s2 import connections, wire
 from s1s2.errors import ContractError, ReadError
 from s1s2.wire import Part, Place, Traffic, Wire
 
 CONTENT = bytes(range(256)) * 8
+SETUP, FINISH = _Quiet.setup, _Quiet.finish
 SECRET = "sig=CANARYCANARY"  # noqa: S105  # nobody's
 
 
@@ -113,6 +114,55 @@ def test_ranges_are_asked_for_once_and_nothing_else(server: Files, ours: Wire) -
     assert server.methods == ["GET", "GET"]
 
 
+class TestConnections:
+    """How many are made: the server's side of each is another port of ours."""
+
+    @pytest.fixture
+    def ports(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        seen: list[int] = []
+        monkeypatch.setattr(_Quiet, "setup", lambda h: (seen.append(h.client_address[1]), SETUP(h)))
+        return seen
+
+    def test_one_serves_many_requests(self, server: Files, ours: Wire, ports: list[int]) -> None:
+        for start in range(0, 500, 50):
+            assert ours.fetch(place(server), start, start + 50).data == CONTENT[start : start + 50]
+        assert len(ports) == 1
+
+    def test_one_that_was_not_read_to_its_end_serves_nobody(
+        self, server: Files, ours: Wire, ports: list[int]
+    ) -> None:
+        server.spoilt = [lambda handler: give(handler, 503), another_range]
+        assert ours.fetch(place(server), 0, 99).data == CONTENT[:99]
+        assert len(ports) == 3
+
+    def test_one_that_its_server_closed_is_not_used_again(
+        self, server: Files, ours: Wire, ports: list[int]
+    ) -> None:
+        closed = threading.Event()
+
+        def last(handler: _Quiet) -> None:
+            give(handler)
+            handler.wfile.flush()
+            handler.connection.shutdown(socket.SHUT_WR)
+            closed.set()
+
+        server.spoilt = [last]
+        ours.fetch(place(server), 0, 9)
+        assert closed.wait(10)
+        assert ours.fetch(place(server), 0, 9).data == CONTENT[:9]
+        assert len(ports) == 2
+        assert not ours.traffic().again, "it was not tried"
+
+    def test_none_stays_open_once_the_wire_is_closed(
+        self, server: Files, ours: Wire, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ended = threading.Event()
+        monkeypatch.setattr(_Quiet, "finish", lambda h: (FINISH(h), ended.set()))
+        server.spoilt = [lambda handler: (give(handler), ours.close())]
+        ours.fetch(place(server), 0, 9)
+        assert ended.wait(10)
+
+
 @pytest.mark.parametrize(
     "fault",
     [*map(status, (403, 408, 429, 500, 503, 400)), cut, another_range],
@@ -142,7 +192,7 @@ class TestPassing:
 def test_nobody_there_is_unreachable(ours: Wire, server: Files) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         server.url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    with pytest.raises(ReadError, match="NewConnectionError") as caught:
+    with pytest.raises(ReadError, match="ConnectionRefusedError") as caught:
         ours.fetch(place(server), 0, 9)
     assert caught.value.reason == "unreachable"
     assert "CANARY" not in "".join(traceback.format_exception(caught.value))
@@ -151,24 +201,25 @@ def test_nobody_there_is_unreachable(ours: Wire, server: Files) -> None:
 def test_a_server_that_never_answers_is_not_waited_for(
     ours: Wire, server: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "_TIMEOUT", wire.urllib3.Timeout(connect=0.1, read=0.1))
+    monkeypatch.setattr(connections, "READ_S", 0.1)
     held = threading.Event()
     server.spoilt = [lambda _: held.wait(20) and None] * 4
-    with pytest.raises(ReadError, match="ReadTimeoutError"):
+    with pytest.raises(ReadError, match="TimeoutError"):
         ours.fetch(place(server), 0, 9)
     held.set()
 
 
 @pytest.mark.hostile
+@pytest.mark.parametrize("headers", [{}, {"Connection": "close"}], ids=["kept", "closed after"])
 def test_a_body_that_trickles_for_ever_is_given_up(
-    ours: Wire, server: Files, monkeypatch: pytest.MonkeyPatch
+    ours: Wire, server: Files, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
 ) -> None:
     for name, value in {"_LONGEST_S": 0.2, "_LOOK_S": 0.05, "_WAITS_S": ()}.items():
         monkeypatch.setattr(wire, name, value)
     stopped = threading.Event()
 
     def trickle(handler: _Quiet) -> None:
-        give(handler, sent=5)
+        give(handler, sent=5, headers=headers)
         while not stopped.wait(0.02):
             handler.wfile.write(b"x")
 
@@ -273,17 +324,19 @@ def test_a_range_beyond_the_end_tells_the_size(ours: Wire, server: Files) -> Non
 
 
 @pytest.mark.hostile
+@pytest.mark.parametrize("scheme", ["http", "https"])
 def test_names_that_resolve_to_this_machine_are_refused(
-    ours: Wire, server: Files, monkeypatch: pytest.MonkeyPatch
+    ours: Wire, server: Files, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
     """Before a byte is sent: a name is only as good as what it resolves to."""
     port = int(server.url.rpartition(":")[2])
     here = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: here)
-    server.url = f"http://metadata.example:{port}"
+    server.url = f"{scheme}://metadata.example:{port}"
     with pytest.raises(ContractError, match="address of this machine or its network"):
         ours.fetch(place(server, private=False), 0, 9)
     assert server.paths == []
+    server.url = f"http://metadata.example:{port}"
     assert ours.fetch(place(server, private=True), 0, 9).data == CONTENT[:9]
 
 
@@ -304,6 +357,112 @@ def test_a_proxy_is_used_where_the_environment_names_one(
         with pytest.raises(ReadError, match="ProxyError"):
             ours.fetch(place(server, private=False), 0, 9)
     assert set(asked) == {"files.example:443"}
+
+
+@pytest.mark.parametrize(
+    "proxy", ["https://proxy.example", "socks5://p.example", "http://[::1", "http://p.example:abc"]
+)
+def test_a_proxy_that_cannot_be_used_is_named(
+    ours: Wire, server: Files, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("https_proxy", proxy)
+    server.url = "https://files.example"
+    with pytest.raises(ContractError, match="expected http://HOST:PORT"):
+        ours.fetch(place(server, private=False), 0, 9)
+
+
+@pytest.mark.hostile
+def test_a_proxy_whose_answer_never_ends_is_given_up(
+    ours: Wire, server: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"_LONGEST_S": 0.2, "_LOOK_S": 0.05, "_WAITS_S": ()}.items():
+        monkeypatch.setattr(wire, name, value)
+    stopped = threading.Event()
+
+    class Proxy(_Quiet):
+        def do_CONNECT(self) -> None:
+            self.send_response(200)
+            self.flush_headers()
+            while not stopped.wait(0.01):
+                self.wfile.write(b"X-More: of it\r\n")
+
+    monkeypatch.delenv("no_proxy", raising=False)
+    with serving(Proxy) as url:
+        monkeypatch.setenv("https_proxy", url)
+        server.url = "https://files.example"
+        with pytest.raises(ReadError, match="cannot be read now"):
+            ours.fetch(place(server, private=False), 0, 9)
+        stopped.set()
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [("a b.tif", "/c/a%20b.tif"), ("\u00fc%2Fx.tif", "/c/%C3%BC%2Fx.tif")],
+    ids=["blank", "letters"],
+)
+def test_names_are_escaped_once_and_signatures_are_left_alone(
+    ours: Wire, server: Files, name: str, asked: str
+) -> None:
+    signed = place(server, url=lambda href: f"{href}?sig=a%2Bb%3D&se=2024-01-01T00:00:00Z")
+    own = replace(signed, href=f"{server.url}/c/{name}")
+    assert ours.fetch(own, 0, 9).data == CONTENT[:9]
+    assert server.paths == [f"{asked}?sig=a%2Bb%3D&se=2024-01-01T00:00:00Z"]
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize("host", [f"{'x' * 64}.example", "a..example"], ids=["long", "empty"])
+def test_a_host_that_cannot_be_is_unreachable(ours: Wire, server: Files, host: str) -> None:
+    server.url = f"http://{host}"
+    with pytest.raises(ReadError, match="cannot be read now") as caught:
+        ours.fetch(place(server), 0, 9)
+    assert "CANARY" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.hostile
+def test_an_answer_in_chunks_is_not_read(ours: Wire, server: Files) -> None:
+    def chunks(handler: _Quiet) -> None:
+        handler.send_response(206)
+        handler.send_header("Content-Range", f"bytes 0-98/{len(CONTENT)}")
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.wfile.write(b"-1\r\n" + CONTENT)
+
+    server.spoilt = [chunks]
+    assert ours.fetch(place(server), 0, 99).data == CONTENT[:99]
+    assert ours.traffic().again == {"an answer in chunks": 1}
+
+
+@pytest.mark.hostile
+def test_headers_that_nest_without_end_are_outlived(ours: Wire, server: Files) -> None:
+    def nested(handler: _Quiet) -> None:
+        handler.wfile.write(
+            b"HTTP/1.1 206 x\r\nA: b" + b"\rContent-Type: message/rfc822\r\r" * 2000
+        )
+        handler.wfile.write(b"\r\n\r\n")
+        handler.close_connection = True
+
+    server.spoilt = [nested]
+    assert ours.fetch(place(server), 0, 99).data == CONTENT[:99]
+
+
+def test_what_is_under_way_when_the_wire_is_closed_still_ends(
+    ours: Wire, server: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"_LONGEST_S": 0.3, "_LOOK_S": 0.05, "_WAITS_S": ()}.items():
+        monkeypatch.setattr(wire, name, value)
+    stopped = threading.Event()
+
+    def closing(handler: _Quiet) -> None:
+        give(handler, sent=5)
+        ours.close()
+        while not stopped.wait(0.02):
+            handler.wfile.write(b"x")
+
+    server.spoilt = [closing]
+    with pytest.raises(ReadError):
+        ours.fetch(place(server), 0, 2000)
+    stopped.set()
 
 
 def test_debug_logs_hold_no_signature(
