@@ -57,7 +57,7 @@ picture: $(READY) ## draw the README's picture from a sandbox corpus; needs Chro
 	$(BIN)/s1s2 build -n 1000 --catalog sandbox -o corpora/picture
 	$(BIN)/python docs/picture.py corpora/picture docs/report.png
 
-bench: $(READY) ## measure: make bench [SUITE=reader, loader or scale]; the loader's peers: pip install -e '.[bench]'
+bench: $(READY) ## measure: make bench [SUITE=reader, loader, remote or scale]; peers: pip install -e '.[bench]'
 	@for suite in $(SUITE); do $(BIN)/python tests/benchmarks/$$suite.py || exit 1; done
 
 wheel: $(READY) ## build the package

@@ -169,7 +169,7 @@ def _add_looking(commands: Any) -> None:  # noqa: ANN401  # argparse names no ty
 
 def _add_learning(commands: Any) -> None:  # noqa: ANN401  # argparse names no type for it
     command = _command(commands, "train", "pre-train encoders on a corpus, without labels")
-    command.add_argument("corpus", metavar="CORPUS", help="folder of a finished corpus")
+    command.add_argument("corpus", metavar="CORPUS", help="folder of a finished corpus, or its URL")
     command.add_argument(
         "--mode", choices=("s1", "s2", "both", "cross"), help="whose views are compared"
     )

@@ -75,7 +75,10 @@ def _labelled(run: Path, arguments: argparse.Namespace, spec: "EvaluateSpec") ->
     from s1s2.learn.labelled import of_corpus
     from s1s2.learn.run_folder import RunFolder
 
-    place = Path(arguments.data or RunFolder(run).read()["corpus"])
+    told = str(arguments.data or RunFolder(run).read()["corpus"])
+    if "://" in told:
+        return of_corpus(told, spec, _path(arguments.labels), say)
+    place = Path(told)
     folder = Folder(place)
     if folder.corpus.exists() or folder.recipe.exists():  # finished or not: it says which
         return of_corpus(place, spec, _path(arguments.labels), say)

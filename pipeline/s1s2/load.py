@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from s1s2 import layout, ledger, store, tables
+from s1s2 import layout
 from s1s2.bands import OPTICAL, RADAR
 from s1s2.errors import ContractError, StoreError
 from s1s2.loader.batches import Feed
+from s1s2.loader.chips.homes import home_of
 from s1s2.loader.choose import Filter, kept, near_pairs
 from s1s2.loader.dataset import ChipDataset
 from s1s2.loader.finish import Plan, Values, View, finish, plan
@@ -21,8 +22,6 @@ from s1s2.loader.hosts import Source
 from s1s2.loader.order import Choice, Items, Orders, Shuffle
 from s1s2.loader.ranks import Ranks, cut
 from s1s2.loader.sampler import BatchSampler
-from s1s2.loader.shards import described
-from s1s2.proof import ProvenPixels, proven
 from s1s2.sample import SPLITS
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ Stored = dict[str, NDArray[Any]]
 
 
 class Corpus:
-    """A finished corpus on disk: `len`, `index`, `read`, `dataset`, `loader`."""
+    """A finished corpus, in a folder or on object storage: `len`, `index`, `read`, `loader`."""
 
     bands = OPTICAL
     """The optical bands of a batch, in order."""
@@ -49,14 +48,33 @@ class Corpus:
     def __init__(self, path: str | Path) -> None:
         """Open a corpus.
 
+        Args:
+            path: Its folder, or the URL that it was pushed to (`s3://`, `gs://`, `az://`,
+                `file://`), as text.
+
         Raises:
-            StoreError: If the folder holds none, or an unfinished one, or `corpus.json` is damaged.
+            StoreError: If none is there, or an unfinished one, or `corpus.json` is damaged.
+            RecipeError: If it is a URL that cannot be.
+            UnreachableError: If it is a URL, and the store does not answer.
         """
-        self.folder = layout.Folder(Path(path))
-        self.about = ledger.open_corpus(self.folder)
+        self._home = home_of(path)
+        self.about = self._home.about
         self.size_px = int(self.about["chip_size_px"])
         self._index: geopandas.GeoDataFrame | None = None
-        self._arrays = ProvenPixels(self.folder, self.about)
+
+    @property
+    def where(self) -> str:
+        """Its folder, absolute, or its URL: what opens it from anywhere."""
+        return self._home.where if "://" in self._home.where else str(self.folder.root.resolve())
+
+    @property
+    def folder(self) -> layout.Folder:
+        """Where its files lie.
+
+        Raises:
+            StoreError: If it lies on object storage.
+        """
+        return self._home.folder
 
     def __len__(self) -> int:
         """Return how many chips there are."""
@@ -65,7 +83,7 @@ class Corpus:
     def __repr__(self) -> str:
         """Say what it is in one line."""
         return (
-            f"Corpus({str(self.folder.root)!r}, chips={len(self)}, size_px={self.size_px}, "
+            f"Corpus({self._home.where!r}, chips={len(self)}, size_px={self.size_px}, "
             f"id={self.about['corpus_id'][:12]})"
         )
 
@@ -77,8 +95,7 @@ class Corpus:
             StoreError: If it is not the one that the corpus was finished with.
         """
         if self._index is None:
-            proven(self.folder, self.about, self.folder.chips.name)
-            self._index = tables.read_chips(self.folder.chips)
+            self._index = self._home.index()
         return self._index
 
     def chips(self, split: str | None = None, **conditions: Any) -> Numbers:  # noqa: ANN401
@@ -101,14 +118,14 @@ class Corpus:
             if not len(index):
                 counts = ", ".join(f"{k} {self.about['splits'][k]}" for k in SPLITS)
                 msg = (
-                    f"{self.folder.root}: split {split!r} has no chips ({counts}); name another "
+                    f"{self._home.where}: split {split!r} has no chips ({counts}); name another "
                     "split, or None for all"
                 )
                 raise ContractError(msg)
         wanted = Filter(**conditions)
         found: Numbers = kept(index, wanted)["chip"].to_numpy(np.int64)
         if not len(found):
-            msg = f"{self.folder.root}: none of {len(index)} chips is as asked for: {wanted}"
+            msg = f"{self._home.where}: none of {len(index)} chips is as asked for: {wanted}"
             raise ContractError(msg)
         return found
 
@@ -140,9 +157,9 @@ class Corpus:
             StoreError: If there is no such chip, or it or the proof of it is missing or damaged.
         """
         if chip not in self.index["chip"].to_numpy():
-            msg = f"{self.folder.root}: no chip {chip}; the index names those there are"
+            msg = f"{self._home.where}: no chip {chip}; the index names those there are"
             raise StoreError(msg)
-        return self._arrays.read(chip)
+        return self._home.read(chip)
 
     def to_xarray(self, chip: int) -> "xarray.Dataset":
         """Return one chip as georeferenced data, to be looked at, plotted or saved as GeoTIFF.
@@ -293,7 +310,7 @@ class Corpus:
         if not whole or unknown:
             form = f"an array of {found.dtype}, shape {found.shape}"
             what = f"no chip {unknown[0]}" if unknown else form
-            msg = f"{self.folder.root}: chips: {what}; expected numbers of chips, or pairs of them"
+            msg = f"{self._home.where}: chips: {what}; expected numbers of chips, or pairs of them"
             raise ContractError(msg)
         return found.astype(np.int64).reshape(len(found), -1)
 
@@ -316,23 +333,14 @@ class Corpus:
         try:
             return plan(view, self.size_px, self.about["statistics"])
         except ContractError as error:
-            msg = f"{self.folder.root}: {error}"
+            msg = f"{self._home.where}: {error}"
             raise ContractError(msg) from error
 
     def _source(self) -> Source:
         """Return what reads the pixels, once their description is proven."""
-        # a reading process begins later, and perhaps the program has changed its folder by then
-        root = self.folder.root.absolute()
-        pixels = ProvenPixels(layout.Folder(root), self.about)
-        forms = [described(name, said) for name, said in pixels.metadata().items()]
-        known = tuple(form for form in forms if form is not None)
+        pixels = self._home.pixels()
         per_shard = int(self.about["chips_per_shard"])
-        return Source(
-            known if len(known) == len(store.IMAGES) else (),
-            str(root),
-            per_shard,
-            pixels.said_of,
-        )
+        return Source(pixels.forms, pixels.root, per_shard, pixels.said_of, pixels.remote)
 
 
 def _viewed(view: View | None, values: Values | None) -> View:

@@ -1,7 +1,7 @@
 """Objects below one URL, on `s3://`, `gs://`, `az://` or `file://`: obstore's door.
 
-Only its synchronous calls are used, and a store is opened where it is used: it survives no fork.
-What it needs to know (keys, region, endpoint) it takes from the environment.
+Only its synchronous calls are used. A process forked from one that has used a store would wait for
+ever, so it is refused. Keys, region and endpoint come from the environment.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from s1s2.errors import FullError, RecipeError, S1S2Error, StoreError, UnreachableError
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import ObjectStore
 
 SCHEMES = ("s3", "gs", "az", "file")
@@ -28,22 +29,38 @@ RETRIES = 6
 _TIMEOUT = timedelta(minutes=15)
 """For one whole request: the largest file over a slow line."""
 
+_USED_BY: list[int] = []
+"""The process that first used obstore, of this one or of those it was forked from."""
+
 _T = TypeVar("_T")
 _R = TypeVar("_R")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some bytes of an object, and what the object was when they were read."""
+
+    content: memoryview
+    size: int
+    """Of the whole object."""
+    tag: str | None
+    """Another content has another one, where the store has tags."""
 
 
 class Place:
     """What lies below one URL of a store."""
 
-    def __init__(self, url: str, *, make: bool = False) -> None:
+    def __init__(self, url: str, *, make: bool = False, patience_s: float | None = None) -> None:
         """Open a store; nothing is asked of it yet.
 
         Args:
             url: A bucket or container and what all names begin with, or a folder (`file://`).
             make: Make the folder of a `file://` URL.
+            patience_s: How long to try for one answer, for small ones; None: for large files.
 
         Raises:
             RecipeError: If there can be no such place, or obstore is not installed.
+            StoreError: If this process was forked from one that has used obstore.
         """
         self.url = url.rstrip("/")
         _check(url)
@@ -57,7 +74,7 @@ class Place:
         self._known = obstore.exceptions
         how: dict[str, Any] = {"mkdir": make}
         if not url.startswith("file:"):
-            how = _manners(url)
+            how = _manners(url, patience_s)
         self._store: ObjectStore | None = None
         with self._told():
             try:
@@ -127,6 +144,40 @@ class Place:
             found = self._obstore.get_ranges(store, name, starts=starts, lengths=lengths)
             return [bytes(part) for part in found]
 
+    def part(self, name: str, start: int, length: int) -> Part | None:
+        """Return one range of bytes of an object, in one request; None where there is no object.
+
+        Raises:
+            UnreachableError: As `get`; or if fewer bytes come than the object should have there.
+            StoreError: As `get`; or if the object ends before the range begins.
+        """
+        with self._told():
+            if (store := self._store) is None:
+                return None
+            try:
+                meta, content = self._whole_body(store, name, (start, start + length))
+            except FileNotFoundError as error:
+                _check_bucket(error)
+                return None
+        size = int(meta["size"])
+        if len(content) != min(length, max(0, size - start)):
+            msg = f"{self.url}: {len(content)} bytes of {name} came, asked for {length}"
+            raise UnreachableError(msg)
+        return Part(content, size, meta.get("e_tag"))
+
+    def _whole_body(
+        self, store: "ObjectStore", name: str, span: tuple[int, int]
+    ) -> tuple["ObjectMeta", memoryview]:
+        """Ask for a range again where its bytes stop half way: obstore begins only answers anew."""
+        for last in (False, False, True):
+            found = self._obstore.get(store, name, options={"range": span})
+            try:
+                return found.meta, memoryview(found.bytes())
+            except self._known.GenericError as error:
+                if last or _CUT not in str(error):
+                    raise
+        raise AssertionError  # the last was raised
+
     def put(self, name: str, content: bytes, *, replace: bool = False) -> bool:
         """Write an object, whole, in one request.
 
@@ -175,6 +226,7 @@ class Place:
     @contextmanager
     def _told(self) -> Iterator[None]:
         """Turn whatever obstore raises into one line of ours; it blanks what is secret itself."""
+        _check_fork()
         try:
             yield
         except S1S2Error:
@@ -206,6 +258,7 @@ class _Cause:
     """It may do so another time."""
 
 
+_CUT = "response body error"
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "bucket does not exist")
 _CAUSES = (
     _Cause(_NO_BUCKET, "there is no such bucket or container; make it first"),
@@ -221,6 +274,7 @@ _CAUSES = (
     _Cause(
         (
             *("error sending request", " retries, max_retries", "timed out"),
+            *(_CUT, "error: Requested "),  # other bytes than were asked for
             *("status code: 429", "status code: 5"),
         ),
         later=True,
@@ -230,6 +284,18 @@ _CAUSES = (
 _PLAIN_HTTP = {"s3": "AWS_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP", "gs": "GOOGLE_ALLOW_HTTP"}
 """What allows an endpoint without TLS; obstore no longer looks itself once it is told a timeout."""
 _MOST_LETTERS = 300
+
+
+def _check_fork() -> None:
+    """Refuse to hang: what obstore began in one process is not there in those forked from it."""
+    if not _USED_BY:
+        _USED_BY.append(os.getpid())
+    if os.getpid() not in _USED_BY:
+        msg = (
+            "object storage cannot be read in a process forked from one that has read it; start "
+            "processes afresh: DataLoader(..., multiprocessing_context='forkserver')"
+        )
+        raise StoreError(msg)
 
 
 def _check_bucket(error: Exception) -> None:
@@ -242,12 +308,20 @@ def _short(text: str) -> str:
     return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]} ..."
 
 
-def _manners(url: str) -> dict[str, Any]:
+def _manners(url: str, patience_s: float | None) -> dict[str, Any]:
     """Return how long a server is waited for, and whether it must speak TLS."""
     plain = os.environ.get(_PLAIN_HTTP[urlsplit(url).scheme], "").lower() in {"true", "1"}
+    client = {"timeout": _TIMEOUT, "allow_http": plain}
+    tries = timedelta(minutes=3)
+    if patience_s is not None:  # silence ends a try early, a slow line only the whole of it
+        client |= {
+            "timeout": timedelta(seconds=patience_s),
+            "read_timeout": timedelta(seconds=patience_s / 4),
+        }
+        tries = timedelta(seconds=patience_s / 2)
     return {
-        "client_options": {"timeout": _TIMEOUT, "allow_http": plain},
-        "retry_config": {"max_retries": RETRIES, "retry_timeout": timedelta(minutes=3)},
+        "client_options": client,
+        "retry_config": {"max_retries": RETRIES, "retry_timeout": tries},
     }
 
 

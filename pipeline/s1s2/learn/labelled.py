@@ -73,12 +73,12 @@ class Labelled:
 
 
 def of_corpus(
-    path: Path, spec: EvaluateSpec, labels: Path | None, say: Callable[[str], None]
+    path: str | Path, spec: EvaluateSpec, labels: Path | None, say: Callable[[str], None]
 ) -> Labelled:
     """Return the chips of a corpus with the land cover in them.
 
     Args:
-        path: Its folder.
+        path: Its folder, or the URL that it was pushed to, as text.
         spec: From which share of a chip a class counts, and from which a cloud does.
         labels: The user's own table; None where the simulated planet is to be asked.
         say: Told what takes a while.

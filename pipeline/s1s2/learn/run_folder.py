@@ -56,7 +56,7 @@ class RunFolder:
         """
         wanted = _description(recipe, corpus, world)
         if not self.about.exists():
-            place = {"corpus": str(corpus.folder.root.resolve())}
+            place = {"corpus": corpus.where}
             files.write_bytes(self.about, json.dumps(place | wanted, indent=1).encode())
             return
         begun = self.read()

@@ -43,10 +43,17 @@ class Feed:
     """The longest wait for one batch; then an error says so."""
     damaged: Damaged = "raise"
     """What becomes of a chip that is missing or damaged; `skip` leaves it out and counts it."""
+    requests: int = 64
+    """Requests under way at once, where the corpus lies on object storage."""
+    hold_mb: int = 512
+    """Megabytes of encoded chips fetched before they are asked for, at most; from there, too."""
 
     def __post_init__(self) -> None:
         if self.threads < 1 or self.ahead < 1:
             msg = f"threads {self.threads}, ahead {self.ahead}: expected 1 or more of each"
+            raise ContractError(msg)
+        if self.requests < 1 or self.hold_mb < 1:
+            msg = f"requests {self.requests}, hold_mb {self.hold_mb}: expected 1 or more of each"
             raise ContractError(msg)
         if not 0 < self.timeout_s <= _LONGEST_S:
             msg = f"timeout_s {self.timeout_s}: expected above 0, at most {_LONGEST_S:,}, a day"
@@ -73,7 +80,8 @@ class Batches:
     """
 
     def __init__(self, source: Source, plan: Plan, rows: int, feed: Feed) -> None:
-        self._source, self._plan, self._rows, self._feed = source, plan, rows, feed
+        self._source = source.fed(feed.hold_mb, feed.requests)
+        self._plan, self._rows, self._feed = plan, rows, feed
         self._host: Host | None = None
         self._owner = 0
         self._asked: deque[Numbers] = deque()
@@ -98,11 +106,12 @@ class Batches:
 
         Raises:
             StoreError: If a chip cannot be read, or no batch comes in time.
+            UnreachableError: If the store that it lies in does not answer, or refuses.
         """
         self._pass += 1
         mine = self._pass
         host = self._begin()
-        waiting = iter(jobs)
+        waiting = _Foreseen(jobs, self._source.reach(self._plan))
         self._ask(host, waiting)
         while self._asked:
             batch = self._next(host)
@@ -157,14 +166,14 @@ class Batches:
             self.close()
             raise
 
-    def _ask(self, host: Host, waiting: Iterator[Numbers]) -> None:
+    def _ask(self, host: Host, waiting: "_Foreseen") -> None:
         """Ask for batches until enough are on their way, or there is no slot."""
         while len(self._asked) < self._feed.ahead and len(self._leases):
-            if (job := next(waiting, None)) is None:
+            if (job := waiting.next()) is None:
                 return
             self._asked.append(job)
             try:
-                host.submit(self._leases.take(), job.T.ravel().tolist())
+                host.submit(self._leases.take(), _chips(job), waiting.chips())
             except BaseException:
                 self.close()
                 raise
@@ -198,6 +207,40 @@ class Batches:
             msg = f"no chip of a whole batch could be read; the first: {first}"
             raise StoreError(msg)
         return job[keep], {key: array[:, keep] for key, array in rows.items()}
+
+
+class _Foreseen:
+    """Batches in order, and the chips of some that come after the next.
+
+    Args:
+        jobs: The chips of each batch.
+        reach: How many chips to look ahead.
+    """
+
+    def __init__(self, jobs: Iterable[Numbers], reach: int) -> None:
+        self._jobs, self._reach = iter(jobs), reach
+        self._later: deque[Numbers] = deque()
+        self._many = 0
+
+    def next(self) -> Numbers | None:
+        """Return the next batch; None after the last."""
+        while self._many <= self._reach and (job := next(self._jobs, None)) is not None:
+            self._later.append(job)
+            self._many += job.size
+        if not self._later:
+            return None
+        first = self._later.popleft()
+        self._many -= first.size
+        return first
+
+    def chips(self) -> list[int]:
+        """Return the chips of the batches that come then."""
+        return [chip for job in self._later for chip in _chips(job)]
+
+
+def _chips(job: Numbers) -> list[int]:
+    chips: list[int] = job.T.ravel().tolist()
+    return chips
 
 
 def _copied(rows: Arrays) -> Arrays:

@@ -45,6 +45,7 @@ class ChipDataset:
 
         Raises:
             StoreError: If it, or the proof of it, is missing or damaged.
+            UnreachableError: If it lies in a store that does not answer, or refuses.
         """
         import torch  # noqa: PLC0415  # a second to import
 
@@ -56,6 +57,15 @@ class ChipDataset:
         return {k: t.to(dtype) if t.is_floating_point() else t for k, t in tensors.items()} | {
             "chip": chip
         }
+
+    def __getitems__(self, indices: "list[int]") -> "list[dict[str, torch.Tensor | int]]":
+        """Return some chips, as torch asks for a batch: they are fetched side by side.
+
+        Raises:
+            StoreError, UnreachableError: As one chip.
+        """
+        self._row().expect(self.chips[indices].tolist())
+        return [self[index] for index in indices]
 
     def _row(self) -> Row:
         """Return what reads a chip in this thread of this process."""

@@ -33,11 +33,16 @@ class Row:
             if name not in plain
         }
 
+    def expect(self, chips: Sequence[int]) -> None:
+        """Say which chips will be read."""
+        self._reading.expect(chips, (), self._plan.stored)
+
     def fill(self, chip: int, out: dict[str, NDArray[Any]]) -> None:
         """Read one chip into one row of a batch.
 
         Raises:
             StoreError: If it is missing or damaged; the row then holds anything.
+            UnreachableError: If it lies in a store that does not answer, or refuses.
         """
         chunks = {name: self._own.get(name, out.get(name)) for name in self._plan.stored}
         stored = {name: array for name, array in chunks.items() if array is not None}
@@ -61,8 +66,17 @@ class Filler:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="s1s2-read")
         self._mine = local()
 
-    def start(self, slot: int, chips: Sequence[int]) -> "list[Future[Failures]]":
-        """Begin to fill the first rows of a slot; one result a task."""
+    def start(
+        self, slot: int, chips: Sequence[int], coming: Sequence[int] = ()
+    ) -> "list[Future[Failures]]":
+        """Begin to fill the first rows of a slot; one result a task.
+
+        Args:
+            slot: Which.
+            chips: One a row.
+            coming: Those that will be asked for later, in that order, as far as is known.
+        """
+        self._reading.expect(chips, coming, self._plan.stored)
         step = max(1, -(-len(chips) // (self._threads * _TASKS_A_THREAD)))
         return [
             self._pool.submit(self._rows, slot, first, chips[first : first + step])
@@ -71,6 +85,7 @@ class Filler:
 
     def close(self) -> None:
         """Let the threads end."""
+        self._reading.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _rows(self, slot: int, first: int, chips: Sequence[int]) -> Failures:

@@ -16,13 +16,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from s1s2.errors import StoreError
+import numpy as np
+
+from s1s2.errors import StoreError, UnreachableError
 from s1s2.loader.chips import ChipReader, Reading, Said
+from s1s2.loader.chips.ahead import BEGUN_AHEAD, AheadReader
+from s1s2.loader.chips.objects import Published, Remote
 from s1s2.loader.fill import Failures, Filler
 from s1s2.loader.finish import Plan
 from s1s2.loader.ring import Slots
@@ -31,6 +35,8 @@ from s1s2.loader.shards import ArrayForm
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
+_PACKED_AT_MOST = 4
+"""So many times smaller than their numbers are encoded chips, at most, for all we reckon."""
 _END_WITHIN_S = 5.0
 """How long a reading process may take to end before it is killed."""
 
@@ -42,14 +48,37 @@ class Source:
     forms: tuple[ArrayForm, ...]
     """How its arrays lie in their shards; none where zarr-python must read them."""
     root: str
-    """Its folder."""
+    """Its folder, or its URL."""
     per_shard: int
     """Chips in a shard."""
     said_of: Callable[[int], Said]
-    """Of a shard, by array: its file, and the size its receipt says."""
+    """Of a shard, by array: its file, and the size its receipt says; not asked of a URL."""
+    remote: Remote | None = None
+    """What reading below a URL needs; None for a folder."""
 
-    def reading(self) -> Reading:
-        """Return what reads its chips."""
+    def fed(self, hold_mb: int, requests: int) -> "Source":
+        """Return it with other numbers for reading below a URL."""
+        if self.remote is None:
+            return self
+        return replace(self, remote=replace(self.remote, hold_mb=hold_mb, requests=requests))
+
+    def reach(self, plan: Plan) -> int:
+        """Return how many chips it is of use to name before they are asked for."""
+        if self.remote is None:
+            return 0
+        raw = sum(int(np.prod(shape)) * np.dtype(t).itemsize for shape, t in plan.stored.values())
+        return max(BEGUN_AHEAD, _PACKED_AT_MOST * self.remote.hold_mb * 1_000_000 // raw)
+
+    def reading(self, timeout_s: float = 120.0) -> Reading:
+        """Return what reads its chips.
+
+        Raises:
+            StoreError: If it is a URL, and this process was forked from one that has read such.
+        """
+        if self.remote is not None:
+            corpus = Published(self.root, self.forms, self.remote.proofs, timeout_s / 2)
+            hold = self.remote.hold_mb * 1_000_000
+            return AheadReader(corpus, self.forms, hold, self.remote.requests, timeout_s)
         if self.forms:
             return ChipReader(self.forms, self.said_of)
         # zarr takes a third of a second to import, and is seldom needed
@@ -61,8 +90,8 @@ class Source:
 class Host(Protocol):
     """Fills slots in the order they were asked for."""
 
-    def submit(self, slot: int, chips: Sequence[int]) -> None:
-        """Ask for the first rows of a slot to be filled."""
+    def submit(self, slot: int, chips: Sequence[int], coming: Sequence[int] = ()) -> None:
+        """Ask for the first rows of a slot to be filled, and name those that come later."""
         ...
 
     def result(self) -> tuple[int, Failures]:
@@ -70,6 +99,7 @@ class Host(Protocol):
 
         Raises:
             StoreError: If it takes too long, or can never come.
+            UnreachableError: If the store that it comes from does not answer, or refuses.
         """
         ...
 
@@ -85,18 +115,18 @@ class ThreadHost:
         self, source: Source, plan: Plan, slots: Slots, threads: int, timeout_s: float
     ) -> None:
         self._timeout_s = timeout_s
-        self._filler = Filler(source.reading(), plan, slots, threads)
+        self._filler = Filler(source.reading(timeout_s), plan, slots, threads)
         self._asked: deque[tuple[int, list[Future[Failures]]]] = deque()
 
-    def submit(self, slot: int, chips: Sequence[int]) -> None:
-        """Ask for the first rows of a slot to be filled."""
-        self._asked.append((slot, self._filler.start(slot, chips)))
+    def submit(self, slot: int, chips: Sequence[int], coming: Sequence[int] = ()) -> None:
+        """Ask for the first rows of a slot to be filled, and name those that come later."""
+        self._asked.append((slot, self._filler.start(slot, chips, coming)))
 
     def result(self) -> tuple[int, Failures]:
         """Wait for the slot asked for first.
 
         Raises:
-            StoreError: If it takes too long.
+            StoreError, UnreachableError: As `Host.result`.
         """
         slot, tasks = self._asked.popleft()
         if wait(tasks, self._timeout_s).not_done:
@@ -135,14 +165,18 @@ class ProcessHost:
             "plan": plan.to_json(),
             "slots": (slots.fields, slots.rows, slots.count, slots.descriptor),
             "threads": threads,
+            "timeout_s": timeout_s,
+            "remote": None if source.remote is None else asdict(source.remote),
         })  # fmt: skip
 
-    def submit(self, slot: int, chips: Sequence[int]) -> None:
-        """Ask for the first rows of a slot to be filled."""
-        shards = {chip // self._source.per_shard for chip in chips} - self._told
+    def submit(self, slot: int, chips: Sequence[int], coming: Sequence[int] = ()) -> None:
+        """Ask for the first rows of a slot to be filled, and name those that come later."""
+        shards = set()
+        if self._source.remote is None:  # else the process fetches receipts itself
+            shards = {chip // self._source.per_shard for chip in chips} - self._told
         said = {shard: self._said_of(shard) for shard in sorted(shards)}
         self._told |= {shard for shard, found in said.items() if not isinstance(found, str)}
-        self._send((slot, list(chips), said))
+        self._send((slot, list(chips), list(coming), said))
 
     def _said_of(self, shard: int) -> dict[str, tuple[str, int]] | str:
         """Return what a shard's receipt says, or why it cannot be trusted: its chips then fail."""
@@ -155,7 +189,7 @@ class ProcessHost:
         """Wait for the slot asked for first.
 
         Raises:
-            StoreError: If it takes too long, or the process is gone.
+            StoreError, UnreachableError: As `Host.result`; or if the process is gone.
         """
         try:
             if not self._pipe.poll(self._timeout_s):
@@ -169,6 +203,8 @@ class ProcessHost:
             msg = f"the reading process failed: {answer}"
             raise StoreError(msg)
         slot, failures = answer
+        if isinstance(failures, str):
+            raise UnreachableError(failures)
         return slot, failures
 
     def close(self) -> None:
@@ -225,7 +261,7 @@ def _end(owner: int, process: "subprocess.Popen[bytes]", pipe: "Connection[Any, 
 
 def _late(timeout_s: float, who: str) -> StoreError:
     msg = (
-        f"no batch came within {timeout_s:g} s from {who}: the disk may hang, or be much slower "
-        "than that; Feed(timeout_s=...) waits longer"
+        f"no batch came within {timeout_s:g} s from {who}: the disk or store may hang, or be much "
+        "slower than that; Feed(timeout_s=...) waits longer"
     )
     return StoreError(msg)

@@ -50,6 +50,7 @@ class Loader:
 
         Raises:
             StoreError: If a chip is missing or damaged, or no batch comes in time.
+            UnreachableError: If the store that it lies in does not answer, or refuses.
         """
         position = self._at = self._next
         self._next = Position(position.epoch + 1)
@@ -72,7 +73,10 @@ class Loader:
 
     @property
     def memory_bytes(self) -> int:
-        """Size of the ring of batches, which is all this holds but for some megabytes."""
+        """Size of the ring of batches: all this holds but for some megabytes, from a folder.
+
+        From object storage encoded chips come on top, `Feed.hold_mb` and those asked for.
+        """
         return self._batches.slots.nbytes
 
     def set_epoch(self, epoch: int) -> None:

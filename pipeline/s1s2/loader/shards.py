@@ -19,8 +19,8 @@ from s1s2.errors import StoreError
 # threads of ours decode chips side by side; c-blosc's own, one pool a process, would only contend
 numcodecs.blosc.use_threads = False
 
-_CHECKSUM = 4
-"""Bytes of a crc32c, little endian, after what it is of."""
+_ENTRY, _CHECKSUM = 16, 4
+"""Bytes of an index' entry, and of a crc32c, little endian, after what it is of."""
 _ABSENT = np.uint64(2**64 - 1)
 """Offset and length, in a shard's index, of a chunk that was never written."""
 _LENGTH_AT = slice(4, 8)
@@ -30,6 +30,9 @@ _HEADER = 16
 _TYPES = {"uint8": "|u1", "uint16": "<u2", "int16": "<i2", "float16": "<f2", "float32": "<f4"}
 _INDEX_CODECS = ["bytes", "crc32c"]
 _CODECS = {("bytes", "blosc", "crc32c"): True, ("bytes", "crc32c"): False}
+
+
+Stored = bytes | bytearray | memoryview
 
 
 class DamagedError(StoreError):
@@ -99,6 +102,81 @@ def _little(codec: Mapping[str, Any]) -> bool:
     return endian == "little"
 
 
+def index_bytes(form: ArrayForm) -> int:
+    """Return how many bytes the index of a shard has, its checksum included."""
+    return _ENTRY * form.per_shard + _CHECKSUM
+
+
+def parsed(form: ArrayForm, raw: Stored) -> NDArray[np.int64]:
+    """Return offset and length in bytes of every chunk of a shard, shape (per_shard, 2).
+
+    Args:
+        form: The array.
+        raw: The index as it is stored; a chunk that was never written becomes -1 twice.
+
+    Raises:
+        ValueError: If it does not match its checksum.
+    """
+    said = memoryview(raw)
+    if crc32c(said[:-_CHECKSUM]) != int.from_bytes(said[-_CHECKSUM:], "little"):
+        msg = "has an index that does not match its checksum"
+        raise ValueError(msg)
+    index = np.frombuffer(raw, "<u8", 2 * form.per_shard).reshape(-1, 2)
+    absent = (index == _ABSENT).any(axis=1) | (index >= np.uint64(2**62)).any(axis=1)
+    return np.where(absent[:, None], -1, index.astype(np.int64))
+
+
+def lies_in(offset: int, length: int, size: int) -> bool:
+    """Say whether a chunk, by its index, was written and lies in its file of `size` bytes."""
+    return offset >= 0 and offset + length <= size and length > _CHECKSUM
+
+
+def unpack(form: ArrayForm, chunk: memoryview, out: NDArray[Any]) -> None:
+    """Check and decode one chip's part.
+
+    Args:
+        form: The array.
+        chunk: As it is stored.
+        out: Where to: shape and dtype of the array, contiguous.
+
+    Raises:
+        ValueError: If it is damaged; `out` then holds anything.
+    """
+    content = chunk[:-_CHECKSUM]
+    _check(content, chunk[-_CHECKSUM:])
+    if form.packed:
+        _decode(content, out)
+        return
+    _check_size(len(content), out)
+    out.data.cast("B")[:] = content
+
+
+def _check(content: Stored, said: Stored) -> None:
+    if crc32c(content) != int.from_bytes(said, "little"):
+        msg = "does not match its checksum"
+        raise ValueError(msg)
+
+
+def _check_size(found: int, out: NDArray[Any]) -> None:
+    if found != out.nbytes:
+        msg = f"has {found} bytes, expected {out.nbytes}"
+        raise ValueError(msg)
+
+
+def _decode(frame: memoryview, out: NDArray[Any]) -> None:
+    # a frame that decodes to less would leave the last batch's pixels in `out`
+    holds = int.from_bytes(frame[_LENGTH_AT], "little")
+    stored = int.from_bytes(frame[_STORED_AT], "little")
+    if len(frame) < _HEADER or stored != len(frame) or holds != out.nbytes:
+        msg = f"holds {holds} bytes, expected {out.nbytes}"
+        raise ValueError(msg)
+    try:
+        numcodecs.blosc.decompress(frame, out)
+    except RuntimeError as error:
+        msg = f"cannot be decoded ({error})"
+        raise ValueError(msg) from error
+
+
 class Scratch:
     """Memory that a thread reads encoded chunks into; it grows to the largest."""
 
@@ -163,38 +241,25 @@ class Shard:
         """
         offset, length = self._offsets[place], self._lengths[place]
         file = self._held()
-        if offset < 0 or offset + length > file.size or length <= _CHECKSUM:
+        if not lies_in(offset, length, file.size):
             raise self._damaged(place, "is missing")
-        content = length - _CHECKSUM
-        if not self._form.packed:
-            self._read_plain(file, place, out, offset, content)
-            return
-        frame = scratch.of(length)
-        self._read_at(file, [frame], offset, place)
-        if crc32c(frame[:content]) != int.from_bytes(frame[content:], "little"):
-            raise self._damaged(place, "does not match its checksum")
-        self._decode(frame[:content], place, out)
+        try:
+            if not self._form.packed:
+                self._read_plain(file, place, out, offset, length - _CHECKSUM)
+                return
+            chunk = scratch.of(length)
+            self._read_at(file, [chunk], offset, place)
+            unpack(self._form, chunk, out)
+        except ValueError as error:
+            raise self._damaged(place, str(error)) from error
 
     def _read_plain(
         self, file: _File, place: int, out: NDArray[Any], offset: int, content: int
     ) -> None:
-        if content != out.nbytes:
-            raise self._damaged(place, f"has {content} bytes, expected {out.nbytes}")
+        _check_size(content, out)
         flat, check = out.data.cast("B"), bytearray(_CHECKSUM)
         self._read_at(file, [flat, memoryview(check)], offset, place)
-        if crc32c(flat) != int.from_bytes(check, "little"):
-            raise self._damaged(place, "does not match its checksum")
-
-    def _decode(self, frame: memoryview, place: int, out: NDArray[Any]) -> None:
-        # a frame that decodes to less would leave the last batch's pixels in `out`
-        holds = int.from_bytes(frame[_LENGTH_AT], "little")
-        stored = int.from_bytes(frame[_STORED_AT], "little")
-        if len(frame) < _HEADER or stored != len(frame) or holds != out.nbytes:
-            raise self._damaged(place, f"holds {holds} bytes, expected {out.nbytes}")
-        try:
-            numcodecs.blosc.decompress(frame, out)
-        except (RuntimeError, ValueError) as error:
-            raise self._damaged(place, f"cannot be decoded ({error})") from error
+        _check(flat, check)
 
     def _read_at(self, file: _File, into: list[memoryview], offset: int, place: int | None) -> None:
         try:
@@ -223,19 +288,22 @@ class Shard:
 
     def _index(self, file: _File) -> tuple[list[int], list[int]]:
         """Return offset and length of every chunk; -1 for one that was never written."""
-        size = 16 * self._form.per_shard
-        raw = bytearray(size + _CHECKSUM)
+        raw = bytearray(index_bytes(self._form))
         start = 0 if self._form.index_first else file.size - len(raw)
         if start < 0:
             raise self._damaged(None, "is too short for an index")
         self._read_at(file, [memoryview(raw)], start, None)
-        if crc32c(memoryview(raw)[:size]) != int.from_bytes(raw[size:], "little"):
-            raise self._damaged(None, "has an index that does not match its checksum")
-        index = np.frombuffer(raw, "<u8", 2 * self._form.per_shard).reshape(-1, 2)
-        absent = (index == _ABSENT).any(axis=1) | (index >= np.uint64(2**62)).any(axis=1)
-        both = np.where(absent[:, None], -1, index.astype(np.int64))
+        try:
+            both = parsed(self._form, raw)
+        except ValueError as error:
+            raise self._damaged(None, str(error)) from error
         return both[:, 0].tolist(), both[:, 1].tolist()
 
     def _damaged(self, place: int | None, why: str) -> DamagedError:
-        which = "" if place is None else f", chunk {place} of {self._form.per_shard},"
-        return DamagedError(f"{self._path}{which} {why}")
+        return damaged(self._path, self._form, place, why)
+
+
+def damaged(where: str, form: ArrayForm, place: int | None, why: str) -> DamagedError:
+    """Return what to raise for a shard's file, or one chunk of it."""
+    which = "" if place is None else f", chunk {place} of {form.per_shard},"
+    return DamagedError(f"{where}{which} {why}")

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from s1s2 import store
 from s1s2.layout import Folder
-from s1s2.loader.chips import Into, Said, said_for
+from s1s2.loader.chips import AtOnce, Into, Said, said_for
 from s1s2.loader.shards import Scratch
 
 
-class ZarrReader:
+class ZarrReader(AtOnce):
     """Reads chips through zarr-python.
 
     Args:

@@ -11,18 +11,17 @@ from s1s2.errors import ContractError
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 's1s2[learn]'")
 pytest.importorskip("safetensors.torch")
 
-from lessons import RECIPE  # noqa: E402
+from lessons import RECIPE, assert_same  # noqa: E402
 
 from s1s2.learn.machine import this_machine  # noqa: E402
+
+FEW = "[evaluate]\nleast_steps = 2\nmost_steps = 2\nresamples = 10\nbatch_size = 4\n"
 
 
 def test_the_command_line_trains_and_judges(
     corpus: Path, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "mine.toml").write_text(
-        RECIPE.format(mode="s2", pieces=1) + "[evaluate]\nleast_steps = 2\nmost_steps = 2\n"
-        "resamples = 10\nbatch_size = 4\n"
-    )
+    (tmp_path / "mine.toml").write_text(RECIPE.format(mode="s2", pieces=1) + FEW)
     run, out, mine = (str(tmp_path / name) for name in ("run", "out", "mine.toml"))
     common = ["--recipe", mine, "--labels", str(labels)]
     assert main(["train", str(corpus), "--epochs", "1", "-o", run, *common]) == 0
@@ -43,6 +42,22 @@ def test_the_command_line_trains_and_judges(
     about.write_text(about.read_text().replace(str(corpus), str(corpus) + "-moved"))
     assert main(["evaluate", run, "-o", out]) == 2
     assert "say with --data where it lies now" in capsys.readouterr().err
+
+
+def test_what_was_pushed_is_learnt_from_where_it_lies(
+    corpus: Path, labels: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("obstore", reason="obstore is not installed: pip install 's1s2[storage]'")
+    url, mine = f"file://{tmp_path}/pushed", tmp_path / "mine.toml"
+    mine.write_text(RECIPE.format(mode="s1", pieces=1) + FEW)
+    assert main(["push", str(corpus), url]) == 0
+    near, far, out = (str(tmp_path / name) for name in ("near", "far", "out"))
+    common = ["--recipe", str(mine), "--labels", str(labels)]
+    for place, run in ((str(corpus), near), (url, far)):
+        assert main(["train", place, "--epochs", "1", "-o", run, *common]) == 0
+    assert_same(Path(near), Path(far))
+    judge = ["evaluate", far, "-o", out, "--percent", "50", "--seeds", "1"]
+    assert main([*judge, *common]) == 0
 
 
 def test_processes_that_cannot_be_joined_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

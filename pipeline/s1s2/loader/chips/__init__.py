@@ -1,7 +1,7 @@
 """Chips of a corpus, read directly into memory of the caller; one reader serves many threads."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Lock
 from typing import Any, Protocol
 
@@ -20,18 +20,37 @@ _OPEN_AT_MOST = 256
 
 
 class Reading(Protocol):
-    """What reads a chip, whichever way."""
+    """What reads a chip, whichever way; any thread may ask it."""
+
+    def expect(self, chips: Sequence[int], coming: Sequence[int], arrays: Iterable[str]) -> None:
+        """Hear which chips will be read now, and which later, in that order; and what of each."""
+        ...
+
+    def close(self) -> None:
+        """End whatever is under way; who waits for a chip then gets an error."""
+        ...
 
     def read(self, chip: int, into: Into, scratch: Scratch) -> None:
         """Read some arrays of one chip.
 
         Raises:
             StoreError: If it is missing or damaged.
+            UnreachableError: If it lies in a store that does not answer, or refuses.
         """
         ...
 
 
-class ChipReader:
+class AtOnce:
+    """A reader that reads when it is asked to: nothing is under way beforehand."""
+
+    def expect(self, chips: Sequence[int], coming: Sequence[int], arrays: Iterable[str]) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class ChipReader(AtOnce):
     """Reads chips straight from their shards.
 
     Args:
