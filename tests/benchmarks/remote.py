@@ -170,7 +170,7 @@ def counts(endpoint: str) -> tuple[int, int]:
 def ours(told: Mapping[str, Any]) -> Iterator[int]:
     """Yield how many chips came, batch by batch, epoch after epoch."""
     from s1s2.loader.batches import Feed
-    from s1s2.loader.chips.objects import Remote
+    from s1s2.loader.chips import Remote
     from s1s2.loader.finish import View, plan
     from s1s2.loader.hosts import Source
     from s1s2.loader.loader import Loader

@@ -11,8 +11,10 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -23,8 +25,10 @@ from objects import BUCKET, Fault, Handler, Store, cuts, flips, is_silent, once,
 from s1s2 import Corpus, Feed, View, receipts
 from s1s2.cli import main
 from s1s2.errors import ContractError, RecipeError, S1S2Error, StoreError, UnreachableError
-from s1s2.loader.chips.ahead import BEGUN_AHEAD, AheadReader
-from s1s2.loader.chips.objects import Object, Published, Remote
+from s1s2.loader.chips import BEGUN_AHEAD, Remote
+from s1s2.loader.chips.ahead import AheadReader
+from s1s2.loader.chips.objects import Object, Published
+from s1s2.loader.dataset import ChipDataset
 from s1s2.loader.finish import plan
 from s1s2.loader.hosts import Source
 from s1s2.loader.order import Choice, Cut, Items, Orders, Shuffle, epoch_order
@@ -362,6 +366,32 @@ def test_what_is_held_stays_within_bounds(chipset: Chipset, store: Store) -> Non
     assert BEGUN_AHEAD >= N, "so that these bounds are what held it"
 
 
+def test_chips_that_come_again_are_held_within_the_same_bounds(
+    chipset: Chipset, store: Store
+) -> None:
+    del store
+    one = sum(p.stat().st_size for name in ARRAYS for p in _files(chipset, name)) // N
+    reads, random = reader(chipset, hold_bytes=6 * one), np.random.default_rng(0)
+    order = [chip for _ in range(4) for chip in random.permutation(24).tolist()]
+    assert read_all(chipset, reads, order, batch=4) <= (6 + 4 + 1) * one * 1.1
+    reads.close()
+
+
+def test_threads_may_read_the_same_chips(chipset: Chipset, store: Store) -> None:
+    del store
+    reads = reader(chipset)
+
+    def one(chip: int) -> None:
+        into = {p.name: np.empty(p.tail, p.dtype) for p in chipset.plans if p.name in ARRAYS}
+        reads.read(chip, into, Scratch())
+        np.testing.assert_array_equal(into["s1"], chipset.blocks["s1"][chip])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(one, [chip for chip in range(16) for _ in range(4)]))
+    assert not reads._held.nbytes
+    reads.close()
+
+
 def _chips(batches: Iterable[dict[str, Any]]) -> list[int]:
     return [int(chip) for batch in batches for chip in batch["chip"].flatten()]
 
@@ -510,6 +540,40 @@ def test_an_object_replaced_under_a_reader_is_not_mixed_with_its_old_index(
     with pytest.raises(StoreError, match=r"chip 8 is damaged .*was replaced since it was opened"):
         reads.read(8, into, Scratch())
     reads.close()
+
+
+def test_chips_of_a_batch_that_failed_are_let_go(mine: tuple[Chipset, Store]) -> None:
+    chipset, _ = mine
+    flip(chipset.path("s1", 0), 60)
+    reads = reader(chipset)
+    dataset = ChipDataset(chipset.source(), np.arange(8), plan(RAW, SIZE, STATISTICS))
+    with mock.patch.object(Source, "reading", return_value=reads):
+        for _ in range(2):
+            with pytest.raises(StoreError, match="is damaged"):
+                dataset.__getitems__(list(range(8)))
+    assert not reads._held.unread()
+    assert not reads._held.nbytes
+    reads.close()
+
+
+def test_once_the_program_ends_nobody_waits_for_what_cannot_come(
+    mine: tuple[Chipset, Store],
+) -> None:
+    chipset, _ = mine
+    for end in (lambda reads: reads._pool.shutdown(), lambda reads: reads.close()):
+        reads = reader(chipset)
+        end(reads)
+        begun = time.monotonic()
+        with pytest.raises(UnreachableError, match="the reading was ended"):
+            read_all(chipset, reads, [1, 2, 3])
+        assert time.monotonic() - begun < 10, "half of the longest wait"
+
+
+def test_a_process_that_reads_a_folder_imports_nothing_for_stores() -> None:
+    heavy = "{'pyproj', 'obstore', 'pandas', 's1s2.loader.chips.ahead'}"
+    said = f"import sys, s1s2.loader.__main__; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_whoever_waits_when_it_is_closed_gets_an_error(mine: tuple[Chipset, Store]) -> None:

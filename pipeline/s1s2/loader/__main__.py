@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from s1s2.errors import StoreError, UnreachableError
-from s1s2.loader.chips.objects import Remote
+from s1s2.loader.chips import Remote
 from s1s2.loader.fill import Filler
 from s1s2.loader.finish import Plan
 from s1s2.loader.hosts import Source

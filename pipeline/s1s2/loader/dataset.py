@@ -1,6 +1,7 @@
 """A map-style dataset, for torch's own DataLoader and its processes."""
 
 import os
+from collections import deque
 from threading import local
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +65,16 @@ class ChipDataset:
         Raises:
             StoreError, UnreachableError: As one chip.
         """
-        self._row().expect(self.chips[indices].tolist())
-        return [self[index] for index in indices]
+        row, left = self._row(), deque(self.chips[indices].tolist())
+        row.expect(list(left))
+        found = []
+        try:
+            for index in indices:
+                left.popleft()
+                found.append(self[index])
+        finally:
+            row.forgo(list(left))
+        return found
 
     def _row(self) -> Row:
         """Return what reads a chip in this thread of this process."""

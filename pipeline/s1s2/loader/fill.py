@@ -37,6 +37,10 @@ class Row:
         """Say which chips will be read."""
         self._reading.expect(chips, (), self._plan.stored)
 
+    def forgo(self, chips: Sequence[int]) -> None:
+        """Say which of them will not be read after all."""
+        self._reading.forgo(chips)
+
     def fill(self, chip: int, out: dict[str, NDArray[Any]]) -> None:
         """Read one chip into one row of a batch.
 

@@ -24,9 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from s1s2.errors import StoreError, UnreachableError
-from s1s2.loader.chips import ChipReader, Reading, Said
-from s1s2.loader.chips.ahead import BEGUN_AHEAD, AheadReader
-from s1s2.loader.chips.objects import Published, Remote
+from s1s2.loader.chips import BEGUN_AHEAD, ChipReader, Reading, Remote, Said
 from s1s2.loader.fill import Failures, Filler
 from s1s2.loader.finish import Plan
 from s1s2.loader.ring import Slots
@@ -37,6 +35,8 @@ if TYPE_CHECKING:
 
 _PACKED_AT_MOST = 4
 """So many times smaller than their numbers are encoded chips, at most, for all we reckon."""
+_NAMED_AT_MOST = 4096
+"""Chips named before they are asked for: each batch names them, and that takes time, too."""
 _END_WITHIN_S = 5.0
 """How long a reading process may take to end before it is killed."""
 
@@ -67,7 +67,8 @@ class Source:
         if self.remote is None:
             return 0
         raw = sum(int(np.prod(shape)) * np.dtype(t).itemsize for shape, t in plan.stored.values())
-        return max(BEGUN_AHEAD, _PACKED_AT_MOST * self.remote.hold_mb * 1_000_000 // raw)
+        many = _PACKED_AT_MOST * self.remote.hold_mb * 1_000_000 // raw
+        return max(BEGUN_AHEAD, min(many, _NAMED_AT_MOST))
 
     def reading(self, timeout_s: float = 120.0) -> Reading:
         """Return what reads its chips.
@@ -75,13 +76,16 @@ class Source:
         Raises:
             StoreError: If it is a URL, and this process was forked from one that has read such.
         """
+        # none of these is imported before it is needed: a reading process begins in no time
         if self.remote is not None:
+            from s1s2.loader.chips.ahead import AheadReader  # noqa: PLC0415
+            from s1s2.loader.chips.objects import Published  # noqa: PLC0415
+
             corpus = Published(self.root, self.forms, self.remote.proofs, timeout_s / 2)
             hold = self.remote.hold_mb * 1_000_000
             return AheadReader(corpus, self.forms, hold, self.remote.requests, timeout_s)
         if self.forms:
             return ChipReader(self.forms, self.said_of)
-        # zarr takes a third of a second to import, and is seldom needed
         from s1s2.loader.zarr_reader import ZarrReader  # noqa: PLC0415
 
         return ZarrReader(Path(self.root), self.per_shard, self.said_of)

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Protocol
 
@@ -15,8 +16,22 @@ Said = Mapping[str, tuple[str, int]]
 Into = Mapping[str, NDArray[Any]]
 """Of one chip, by array: where to write it."""
 
+BEGUN_AHEAD = 128
+"""Chips of a store that are fetched before anybody waits for them; neighbours come along."""
 _OPEN_AT_MOST = 256
 """Files held open: a process may by default hold 1,024, on some systems 256 of each kind."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """What reading below a URL needs to know, beside the URL."""
+
+    proofs: Mapping[int, str]
+    """By shard the hash of its receipt, as `corpus.json` says."""
+    hold_mb: int = 512
+    """Megabytes of encoded chips fetched before they are asked for, at most."""
+    requests: int = 64
+    """Requests under way at once."""
 
 
 class Reading(Protocol):
@@ -24,6 +39,10 @@ class Reading(Protocol):
 
     def expect(self, chips: Sequence[int], coming: Sequence[int], arrays: Iterable[str]) -> None:
         """Hear which chips will be read now, and which later, in that order; and what of each."""
+        ...
+
+    def forgo(self, chips: Sequence[int]) -> None:
+        """Hear that chips it was told of will not be read after all."""
         ...
 
     def close(self) -> None:
@@ -44,6 +63,9 @@ class AtOnce:
     """A reader that reads when it is asked to: nothing is under way beforehand."""
 
     def expect(self, chips: Sequence[int], coming: Sequence[int], arrays: Iterable[str]) -> None:
+        """Do nothing."""
+
+    def forgo(self, chips: Sequence[int]) -> None:
         """Do nothing."""
 
     def close(self) -> None:

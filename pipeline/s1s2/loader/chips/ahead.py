@@ -14,13 +14,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from s1s2.errors import StoreError, UnreachableError
-from s1s2.loader.chips import Into
+from s1s2.loader.chips import BEGUN_AHEAD, Into
 from s1s2.loader.chips.held import Awaited, Held, fail, give
 from s1s2.loader.chips.objects import Object, Published, UnprovenError
 from s1s2.loader.shards import ArrayForm, DamagedError, Scratch, unpack
-
-BEGUN_AHEAD = 128
-"""Chips that are fetched before anybody waits for them; their neighbours come along."""
 
 _Shard = dict[str, Object]
 
@@ -80,6 +77,16 @@ class AheadReader:
             self._ahead = deque(coming[: max(BEGUN_AHEAD, len(chips))])
             self._near = self._window(coming)
             self._held.keep(self._coming.__contains__)
+            if self._closed:
+                self._give_up(_ended())
+            self._pump()
+
+    def forgo(self, chips: Sequence[int]) -> None:
+        """Hear that chips will not be read, each once for every time it is named."""
+        with self._lock:
+            for number in chips:
+                if number in self._held and self._held[number].uses:
+                    self._used(number)
             self._pump()
 
     def read(self, chip: int, into: Into, scratch: Scratch) -> None:
@@ -92,8 +99,10 @@ class AheadReader:
         del scratch  # chunks lie in memory of their own
         with self._lock:
             awaited = self._held.awaits(chip, into)
-        if not awaited:
+        while not awaited:  # nobody asked for it, or others are reading it as often as was asked
             self.expect([chip], (), into)
+            with self._lock:
+                awaited = self._held.awaits(chip, into)
         number = chip // self._per_shard
         try:
             for name, out in into.items():
@@ -114,7 +123,7 @@ class AheadReader:
         """Let requests end, and whoever waits for one."""
         with self._lock:
             self._closed = True
-            self._give_up(UnreachableError("the reading was ended"))
+            self._give_up(_ended())
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _window(self, coming: Sequence[int]) -> dict[int, set[int]]:
@@ -182,8 +191,9 @@ class AheadReader:
         self._flying += 1
         try:
             self._pool.submit(self._flown, task)
-        except RuntimeError:  # the program ends
+        except RuntimeError:  # the program ends, and nothing that is waited for will come
             self._closed = True
+            self._give_up(_ended())
 
     def _flown(self, task: Callable[[], None]) -> None:
         try:
@@ -275,10 +285,20 @@ class AheadReader:
     def _had(self, number: int) -> None:
         """Let go of a chip that was read, unless it is wanted again."""
         with self._lock:
-            chip = self._held[number]
-            chip.uses -= 1
-            if chip.uses <= 0 and number not in self._coming:
-                shard, place = divmod(number, self._per_shard)
-                self._near.get(shard, set()).discard(place)
-                self._held.forget(number)
+            self._held[number].reads -= 1
+            self._used(number)
             self._pump()
+
+    def _used(self, number: int) -> None:
+        """Count one use of a chip less; keep it only if it comes again soon, and there is room."""
+        chip, (shard, place) = self._held[number], divmod(number, self._per_shard)
+        chip.uses -= 1
+        near = self._near.get(shard, set())
+        soon = number in self._coming and place in near
+        if chip.uses <= 0 and not (soon and self._held.nbytes <= self._hold_bytes):
+            near.discard(place)
+            self._held.forget(number)
+
+
+def _ended() -> UnreachableError:
+    return UnreachableError("the reading was ended")

@@ -22,6 +22,8 @@ class Chip:
     nbytes: int = 0
     uses: int = 0
     """How often it was asked for and not read yet."""
+    reads: int = 0
+    """How many of these are being read."""
 
     @property
     def failed(self) -> bool:
@@ -52,9 +54,12 @@ class Held:
         return found
 
     def awaits(self, number: int, names: Collection[str]) -> bool:
-        """Say whether a chip was asked for, and not read yet, with these arrays."""
+        """Say whether a chip was asked for with these arrays, and take one of its uses to read."""
         found = self._chips.get(number)
-        return found is not None and found.uses > 0 and found.chunks.keys() >= set(names)
+        if found is None or found.uses <= found.reads or not found.chunks.keys() >= set(names):
+            return False
+        found.reads += 1
+        return True
 
     def ask(self, number: int) -> bool:
         """Count one more use of a chip, and say whether any of it is still to be begun."""
@@ -63,7 +68,9 @@ class Held:
         if known is not None and (known.failed or not whole):
             self.forget(number)
         chip = self.chip(number)
-        chip.uses = 1 + (0 if known is None else known.uses)
+        if known is not None:
+            chip.uses, chip.reads = known.uses, known.reads
+        chip.uses += 1
         return not chip.started >= set(self.names)
 
     def unread(self) -> list[int]:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from s1s2 import layout, ledger, receipts, store, tables
 from s1s2.errors import StoreError
 from s1s2.layout import FORMAT_VERSION, Folder
-from s1s2.loader.chips import Said
+from s1s2.loader.chips import Remote, Said
 from s1s2.loader.chips.ahead import AheadReader
-from s1s2.loader.chips.objects import Published, Remote
+from s1s2.loader.chips.objects import Published
 from s1s2.loader.shards import ArrayForm, Scratch, described
 from s1s2.proof import ProvenPixels, proven
 from s1s2.receipts import Json

@@ -25,18 +25,6 @@ class UnprovenError(StoreError):
 
 
 @dataclass(frozen=True)
-class Remote:
-    """What reading below a URL needs to know, beside the URL."""
-
-    proofs: Mapping[int, str]
-    """By shard the hash of its receipt, as `corpus.json` says."""
-    hold_mb: int = 512
-    """Megabytes of encoded chips fetched before they are asked for, at most."""
-    requests: int = 64
-    """Requests under way at once."""
-
-
-@dataclass(frozen=True)
 class Object:
     """One shard's file of one array, as it was when its index was read."""
 
