@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     _add_what(command)
     _add_out(command)
     _add_cluster(command)
+    _add_to(command)
     command.add_argument(
         "--join", action="store_true", help="help whoever builds this corpus already"
     )
@@ -74,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     command = _command(commands, "chip", "cut the chips: chips.zarr, chips.parquet, corpus.json")
     _add_stage(command)
     _add_cluster(command)
+    _add_to(command)
     _add_part(command)
     _add_no_report(command)
     command = _command(commands, "plan", "say what a build will cost; asks and writes nothing")
@@ -363,6 +365,16 @@ def _add_cluster(command: argparse.ArgumentParser) -> None:
         default=8,
         metavar="T",
         help="chips each process reads at once (default: 8)",
+    )
+
+
+def _add_to(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--to",
+        default="",
+        metavar="URL",
+        help="send each shard's pixels there once it is filled, and free them here; at the end all "
+        "is published there (s3://, gs:// or az:// BUCKET/PREFIX, or file:///PATH)",
     )
 
 

@@ -5,14 +5,15 @@ from contextlib import ExitStack
 from dataclasses import replace
 from math import ceil
 
+from s1s2 import away, fill, gather, lease, ledger, receipts, sent, stages
 from s1s2 import cluster as machines
-from s1s2 import fill, gather, lease, ledger, receipts, stages
 from s1s2.catalog import require
 from s1s2.cluster import Cluster
 from s1s2.errors import HeldError, StoreError
 from s1s2.fill import ShardReport
 from s1s2.gather import Part
 from s1s2.progress import note
+from s1s2.push import Pushed
 from s1s2.receipts import Json
 from s1s2.run import Run
 
@@ -60,6 +61,8 @@ def build(run: Run, cluster: Cluster, *, join: bool = False) -> Json:
 def _rounds(run: Run, cluster: Cluster) -> Json:
     for sensor, catalog in run.catalogs.items():
         require(catalog, sensor)
+    if run.url:
+        away.check(run.folder, run.url)
     if not run.folder.scenes.exists():
         gather.check(run.catalogs, note)
     points = stages.sample_points(run)
@@ -87,10 +90,28 @@ def _help(run: Run, cluster: Cluster) -> bool:
 
     Tables, Zarr's metadata and `corpus.json` stay the holder's affair.
     """
-    if not (run.folder.matchups.exists() and run.folder.zarr.exists()):
+    if not (run.folder.matchups.exists() and run.folder.zarr.exists()) or _is_unclaimed(run):
         return False
     tasks = [t for t in stages.shard_tasks(run, cluster) if not fill.report_on(t).filled]
     return any(r.new for r in machines.run_shards(tasks[::-1], cluster))
+
+
+def _is_unclaimed(run: Run) -> bool:
+    """Say whether the URL that pixels go to still holds what was finished before, or nothing."""
+    home = sent.home_of(run.folder)
+    return bool(run.url) and (home is None or home.published)
+
+
+def publish(run: Run) -> Pushed | None:
+    """Bring the rest of a finished corpus to the URL of its pixels; None if it stands there.
+
+    Raises:
+        HeldError: If another works on this corpus, and goes on doing so.
+    """
+    if away.is_published(run.folder):
+        return None
+    with lease.of_corpus(run.folder, "publish", _PATIENCE_S):
+        return None if away.is_published(run.folder) else away.publish(run.folder)
 
 
 def search(run: Run, part: Part | None) -> int | None:
@@ -132,9 +153,9 @@ def finished(run: Run) -> Json | None:
     if not run.folder.corpus.exists():
         return None
     done = ledger.open_corpus(run.folder)
-    found = receipts.read_all(run.folder)
+    found, is_there = receipts.read_all(run.folder), sent.is_away if run.url else sent.is_there
     whole = len(found) == len(run.slots) and all(
-        receipts.is_there(run.folder, receipt) for receipt in found.values()
+        is_there(run.folder, receipt) for receipt in found.values()
     )
     return done if whole and done["last"] and done["wanted"] == run.n else None
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def _open(arguments: argparse.Namespace) -> "Run":
     """Read recipe and flags, say in one line what will be built, and check the folder."""
     from s1s2 import recipe
-    from s1s2.run import chips_wanted, open_run, require_own
+    from s1s2.run import bound_for, chips_wanted, open_run, require_own
 
     changes = {
         "catalog": _place(arguments.catalog),
@@ -43,6 +43,7 @@ def _open(arguments: argparse.Namespace) -> "Run":
     out = Path(getattr(arguments, "out", None) or Path("corpora") / f"{name}-{n}")
     run = open_run(out, wanted, n, tuple(arguments.allow_host), say)
     require_own(run)
+    run = bound_for(run, getattr(arguments, "to", ""))
     _headline(run)
     return run
 
@@ -58,6 +59,7 @@ def _headline(run: "Run") -> None:
     say(
         f"s1s2 {__version__} · recipe {run.recipe.name} · catalog {names}{simulated} · "
         f"seed {run.recipe.seed} · N = {run.n:,} · {run.folder.root}"
+        f"{f' · pixels to {run.url}' if run.url else ''}"
     )
 
 
@@ -65,7 +67,7 @@ def _begun(arguments: argparse.Namespace) -> "Run":
     """Open a folder that `sample` or `build` has begun."""
     from s1s2 import recipe
     from s1s2.layout import Folder
-    from s1s2.run import open_run, require_own
+    from s1s2.run import bound_for, open_run, require_own
 
     folder = Folder(Path(arguments.out))
     if not folder.recipe.exists():
@@ -75,7 +77,7 @@ def _begun(arguments: argparse.Namespace) -> "Run":
     run = open_run(folder.root, wanted, None, tuple(arguments.allow_host), say)
     if arguments.command != "verify":
         require_own(run)
-    return run
+    return bound_for(run, getattr(arguments, "to", ""))
 
 
 def _cluster(arguments: argparse.Namespace) -> "Cluster":
@@ -131,6 +133,8 @@ def _finished(run: "Run", done: "Json", *, draw: bool) -> int:
             say(f"        point {row.point}: {row.reason}: {row.detail}")
     if draw:
         looking.report(root)
+    if run.url and (code := looking.publish(run)):
+        return code
     result(**{k: done[k] for k in ("corpus_id", "chips", "wanted", "splits", "refused")})
     if done["chips"] < run.n:
         msg = (
@@ -216,7 +220,7 @@ def _recipe(_: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from s1s2 import ledger
+    from s1s2 import ledger, sent
     from s1s2.layout import Folder
     from s1s2.remake import Means
     from s1s2.repair import repair
@@ -236,7 +240,9 @@ def _verify(arguments: argparse.Namespace) -> int:
         print(f"s1s2: {folder.root}: {len(problems):,} problem(s); {advice}", file=sys.stderr)
         return DAMAGED
     document = ledger.open_corpus(folder)
-    say(f"verified {document['chips']:,} chips · id {document['corpus_id']}")
+    url = sent.url_of(folder)
+    there = f" · pixels read at {url}" if url else ""
+    say(f"verified {document['chips']:,} chips · id {document['corpus_id']}{there}")
     return _deep(arguments) if arguments.deep or arguments.sample else OK
 
 

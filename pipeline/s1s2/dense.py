@@ -12,7 +12,7 @@ from itertools import islice
 
 import numpy as np
 
-from s1s2 import receipts, store
+from s1s2 import receipts, sending, sent, store
 from s1s2.errors import StoreError
 from s1s2.fill import sums
 from s1s2.layout import ArrayPlan, Folder
@@ -36,22 +36,36 @@ def undo(folder: Folder) -> None:
     shutil.rmtree(folder.zarr, ignore_errors=True)
 
 
-def close_gaps(folder: Folder, plans: Sequence[ArrayPlan], per_shard: int, notes: Json) -> None:
+def close_gaps(
+    folder: Folder, plans: Sequence[ArrayPlan], per_shard: int, notes: Json, url: str = ""
+) -> None:
     """Deal all chips out again, so that rows are consecutive; does nothing where they are.
 
     The new shards are written beside the old ones. Then the old receipts go, the pixels are
     exchanged, and the new receipts come last: killed in between, shards merely have to be filled
     again. One process at a time may do this.
 
+    Where pixels lie at a URL each shard is fetched when its turn comes, and takes its new place
+    there at once: chips only ever move to shards that were read before. Killed in between, shards
+    that were changed there are filled again.
+
+    Args:
+        folder: The corpus.
+        plans: Its arrays.
+        per_shard: Chips in one shard.
+        notes: Attributes of the pixels.
+        url: Where pixels lie; empty if here.
+
     Raises:
         StoreError: If a shard is damaged.
+        UnreachableError: If the store does not answer now.
     """
     if not has_gaps(folder, per_shard):
         return
     total = 0
     for _, receipt in receipts.read_each(folder):
         total += len(receipt["rows"])
-        for line in receipts.damage(folder, receipt):
+        for line in sent.damage(folder, receipt):
             msg = f"{folder.root}: {line}; run the same command again to fill that shard again"
             raise StoreError(msg)
     beside = Folder(folder.root / ".dense")
@@ -60,13 +74,35 @@ def close_gaps(folder: Folder, plans: Sequence[ArrayPlan], per_shard: int, notes
     rows = (row for _, receipt in receipts.read_each(folder) for row in receipt["rows"])
     for shard, receipt in receipts.read_each(folder):
         part = list(islice(rows, per_shard))
+        if url:
+            _fetch(folder, {row["chip"] // per_shard for row in part}, url)
         dealt = _dealt(folder, beside, plans, shard, part, per_shard)
         receipts.write_receipt(beside, shard, receipt | dealt | {"dealt": True})
+        if url:
+            _send(folder, beside, shard, url)
     shutil.rmtree(folder.receipts)
     shutil.rmtree(folder.zarr)
     beside.zarr.rename(folder.zarr)
     beside.receipts.rename(folder.receipts)
     beside.root.rmdir()
+
+
+def _fetch(folder: Folder, shards: set[int], url: str) -> None:
+    """Bring back the shards that a new one is made of."""
+    for shard in sorted(shards):
+        receipt = receipts.read_receipt(folder, shard) or {"objects": {}}
+        for line in sending.fetch(folder, receipt, url):
+            msg = f"shard {shard}: {line}; run the same command again to fill that shard again"
+            raise StoreError(msg)
+
+
+def _send(folder: Folder, beside: Folder, shard: int, url: str) -> None:
+    """Send a new shard; it and the old one, whose chips all have their new places, are freed."""
+    new, old = receipts.read_receipt(beside, shard), receipts.read_receipt(folder, shard)
+    if new is not None and old is not None:
+        sending.send(beside, new, url, home=folder)
+        sent.free(beside, new)
+        sent.free(folder, old)
 
 
 def _dealt(  # noqa: PLR0913, PLR0917  # where from, where to, and what

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
-from s1s2 import layout, lease, receipts, scene_lookup, store, tables
+from s1s2 import layout, lease, receipts, scene_lookup, sending, sent, store, tables
 from s1s2.bands import RADAR, S2_10M, S2_20M
 from s1s2.catalog import Catalog
 from s1s2.chip import Chip, ChipRules, Pair, Refused, cut
@@ -69,6 +69,8 @@ class ShardTask:
     """Chips read at once."""
     sharers: int = 1
     """Processes that fill shards meanwhile, this one included: they share the catalogs' budgets."""
+    to: str = ""
+    """URL that the shard's files go to once it is filled; empty if they stay."""
 
     @property
     def in_flight(self) -> int:
@@ -87,7 +89,7 @@ class ShardReport:
     new: int
     """Chips cut in this run."""
     filled: bool = True
-    """False where points are left to try."""
+    """False where points are left to try, or files to be sent."""
     held: str = ""
     """Who fills it at this moment, if that is somebody else."""
     traffic: Traffic = field(default_factory=Traffic)
@@ -126,9 +128,21 @@ def _offset(scene: Scene, catalog: Catalog) -> int:
 
 
 def is_filled(task: ShardTask, receipt: Json | None) -> bool:
-    """Say whether a shard needs nothing more: it is full, or all its points were tried."""
-    if receipt is None or not receipts.is_there(task.folder, receipt):
+    """Say whether a shard needs nothing more: it is cut, and its files are where they belong."""
+    if receipt is None or not _is_enough(task, receipt):
         return False
+    return (sent.is_away if task.to else sent.is_there)(task.folder, receipt)
+
+
+def is_cut(task: ShardTask, receipt: Json | None) -> bool:
+    """Say whether a shard needs no more chips, wherever its files are."""
+    if receipt is None or not _is_enough(task, receipt):
+        return False
+    return sent.is_there(task.folder, receipt)
+
+
+def _is_enough(task: ShardTask, receipt: Json) -> bool:
+    """Say whether a shard is full, or all its points were tried."""
     return len(receipt["rows"]) >= task.slots or len(receipt["tried"]) >= task.n_places
 
 
@@ -142,19 +156,27 @@ def report_on(task: ShardTask) -> ShardReport:
 def fill_shard(task: ShardTask, tick: Tick = lambda _: None) -> ShardReport:
     """Fill one shard and write its receipt; a shard already filled is left alone.
 
-    A shard that ran short before is gone on with, from its own verified rows, when it has more
-    points or more slots now. One that somebody else fills is left to them; the report says so.
+    Where its files belong to a URL they go there then, also those of a shard filled before. One
+    that ran short before is gone on with, from its own verified rows, when it has more points or
+    more slots now. One that somebody else fills is left to them; the report says so.
 
     Args:
         task: The shard.
         tick: Told of every chip that is cut.
+
+    Raises:
+        UnreachableError: If a catalog or the store does not answer now; what is cut is kept.
     """
     try:
         with (
             lease.of_shard(task.folder, task.shard) as held,
             CogReader(task.catalogs, task.in_flight) as reader,
         ):
-            return replace(_fill(task, reader, held, tick), traffic=reader.traffic)
+            report = replace(_fill(task, reader, held, tick), traffic=reader.traffic)
+            if task.to:
+                held.check()
+                sending.settle(task.folder, task.shard, task.to)
+            return report
     except HeldError as error:
         return replace(report_on(task), held=str(error))
 
@@ -163,10 +185,10 @@ def _fill(task: ShardTask, reader: Reader, held: Lease, tick: Tick) -> ShardRepo
     # rasterio hides this one while it warps, but not from other threads; our arrays are placed
     warnings.simplefilter("ignore", NotGeoreferencedWarning)
     receipt = receipts.read_receipt(task.folder, task.shard)
-    if receipt is not None and receipts.damage(task.folder, receipt):
+    if receipt is not None and _is_lost(task, receipt):
         logger.warning("shard %d is damaged and will be filled again", task.shard)
         receipt = None
-    if receipt is not None and is_filled(task, receipt):
+    if receipt is not None and is_cut(task, receipt):
         return ShardReport(task.shard, len(receipt["rows"]), task.slots, 0)
     plans = layout.arrays(task.grid, task.codec)
     rows, refused, tried, blocks = _start(task, receipt, plans)
@@ -202,6 +224,15 @@ def _fill(task: ShardTask, reader: Reader, held: Lease, tick: Tick) -> ShardRepo
         },
     )
     return ShardReport(task.shard, len(rows), task.slots, len(new))
+
+
+def _is_lost(task: ShardTask, receipt: Json) -> bool:
+    """Say whether a shard's files are neither here nor there; what is to be read is here then."""
+    if not task.to:
+        return bool(sent.damage(task.folder, receipt))
+    if sent.is_away(task.folder, receipt) and is_cut(task, receipt):
+        return False
+    return bool(sending.fetch(task.folder, receipt, task.to))
 
 
 def _start(

@@ -251,6 +251,15 @@ class Folder:
         """Written last: a folder without it is an unfinished corpus."""
         return self.root / "corpus.json"
 
+    @property
+    def sent(self) -> Path:
+        """Where pixels went, one record a shard, if they do not lie here."""
+        return self.root / "sent"
+
     def receipt(self, shard: int) -> Path:
         """Return the receipt of one shard."""
         return self.root / receipt_name(shard)
+
+    def sent_record(self, shard: int) -> Path:
+        """Return what says that the files of one shard lie elsewhere."""
+        return self.sent / f"{shard:05d}.json"

@@ -16,6 +16,7 @@ from s1s2.progress import result, say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from s1s2.push import Pushed
     from s1s2.run import Run
     from s1s2.verify import Problem
 
@@ -126,14 +127,31 @@ def push(arguments: argparse.Namespace) -> int:
     from s1s2.push import push as publish
 
     done = publish(Path(arguments.corpus), arguments.url, trust=arguments.trust_store)
+    if not (code := pushed(arguments.url, done, "mend the corpus, and push it again")):
+        identity = done.document["corpus_id"]
+        result(url=arguments.url, corpus_id=identity, sent=done.sent, kept=done.kept)
+    return code
+
+
+def publish(run: "Run") -> int:
+    """Bring what is left of a finished corpus to the URL of its pixels; say what it took."""
+    from s1s2 import build
+
+    done = build.publish(run)
+    if done is not None:
+        return pushed(run.url, done, f"s1s2 verify {run.folder.root} --repair mends it")
+    say(f"pushed  {run.url} · all of it was there")
+    return OK
+
+
+def pushed(url: str, done: "Pushed", what_to_do: str) -> int:
+    """Say what came of publishing a corpus; exit code 5 if anything keeps it from being whole."""
     if done.problems:
-        advice = "corpus.json was not written there: mend the corpus, and push it again"
-        return _problems(arguments.url, done.problems, advice)
+        return _problems(url, done.problems, f"corpus.json was not written there: {what_to_do}")
     identity, chips = done.document["corpus_id"], done.document["chips"]
     there = f" · {done.kept:,} were there" if done.kept else ""
     say(f"push    {done.sent:,} files, {done.sent_bytes / 1e6:,.1f} MB{there}")
-    say(f"pushed  {arguments.url} · {chips:,} chips · id {identity[:12]}")
-    result(url=arguments.url, corpus_id=identity, sent=done.sent, kept=done.kept)
+    say(f"pushed  {url} · {chips:,} chips · id {identity[:12]}")
     return OK
 
 

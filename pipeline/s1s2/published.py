@@ -59,6 +59,8 @@ class Wanted:
 
     name: str
     sha256: str
+    size: int | None = None
+    """In bytes, where its proof says it."""
 
 
 class LostError(Exception):
@@ -93,8 +95,11 @@ def read(place: Place) -> bytes:
     """
     content = place.get(CORPUS)
     if content is None:
-        claimed = place.get(CLAIM) is not None
-        what = "its push is not finished: run that again" if claimed else "holds no corpus"
+        claimed = place.get(CLAIM)
+        what = "holds no corpus"
+        if claimed is not None:
+            work = "build" if b'"building"' in claimed else "push"
+            what = f"its {work} is not finished: run that again"
         msg = f"{place.url}: {what}"
         raise StoreError(msg)
     return content
@@ -143,6 +148,18 @@ def claim_of(root: Path, document: Json, content: bytes) -> bytes:
         "beside": {
             path.relative_to(root).as_posix(): receipts.sha256_of(path) for path in _beside(root)
         },
+    }
+    return receipts.to_json(receipts.sealed(claim))
+
+
+def claim_of_building(token: str) -> bytes:
+    """Return what claims a URL for a corpus that is being built: its identity is not known yet."""
+    claim = {
+        "format_version": FORMAT_VERSION,
+        "building": token,
+        "corpus_id": "",
+        "corpus_sha256": "",
+        "beside": {},
     }
     return receipts.to_json(receipts.sealed(claim))
 
@@ -219,7 +236,7 @@ def rows_of(said: Json, shard: int, document: Json, places: Sequence[int]) -> li
 
 def objects(receipt: Json) -> list[Wanted]:
     """Return the files of pixels that a receipt proves."""
-    return [Wanted(name, said["sha256"]) for name, said in receipt["objects"].items()]
+    return [Wanted(name, said["sha256"], said["size"]) for name, said in receipt["objects"].items()]
 
 
 def files(document: Mapping[str, Json]) -> list[Wanted]:

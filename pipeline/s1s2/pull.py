@@ -4,23 +4,21 @@
 again, what is here and proven stays.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from s1s2 import layout, lease, ledger, published, receipts, store
-from s1s2.chunks import entries, index_bytes, joined
+from s1s2 import layout, lease, ledger, published, ranged, receipts
 from s1s2.errors import RecipeError
 from s1s2.files import write_bytes
 from s1s2.layout import ArrayPlan, Folder
 from s1s2.progress import track
 from s1s2.published import CLAIM, CORPUS, LostError, Wanted
+from s1s2.ranged import ChunksError, ShardFile
 from s1s2.receipts import Json
 from s1s2.remote import Place, side_by_side
 from s1s2.verify import Problem
@@ -104,26 +102,12 @@ class Source:
         Raises:
             LostError: If the file is another, or a chunk of it is damaged.
         """
-        name = store.shard_path(Folder(Path()), plan, shard).as_posix()
-        if (there := self.place.size(name)) != size:
-            what = "missing" if there is None else f"{there:,} bytes, expected {size:,}"
-            raise LostError(Problem(name, what, shard))
         per_shard = self.document["chips_per_shard"]
-        tail = index_bytes(per_shard)
-        if size < tail:
-            raise LostError(Problem(name, f"{size:,} bytes, too few for its index", shard))
-        (index,) = self.place.parts(name, [size - tail], [tail])
         try:
-            starts, lengths = entries(index, places, size)
-            _check_lengths(plan, lengths)
-        except ValueError as error:
-            raise LostError(Problem(name, str(error), shard)) from error
-        content = joined(self.place.parts(name, starts, lengths), per_shard)
-        block, lost = store.decode(plan, content, len(places), per_shard)
-        if lost:
-            chips = tuple(shard * per_shard + places[at] for at in lost)
-            raise LostError(Problem(name, "content differs from its checksum", shard, chips))
-        return block, tail + sum(lengths)
+            return ranged.fetch(self.place, ShardFile(plan, shard, size, per_shard), places)
+        except ChunksError as error:
+            chips = tuple(shard * per_shard + place for place in error.places)
+            raise LostError(Problem(error.name, str(error), shard, chips)) from error
 
     def beside(self) -> list[Wanted]:
         """Return what lies beside it, as far as its push says."""
@@ -133,15 +117,6 @@ class Source:
         said = published.claim(content, f"{self.place.url}/{CLAIM}")
         ours = said["corpus_sha256"] == receipts.sha256(self.content)
         return published.files(said["beside"]) if ours else []
-
-
-def _check_lengths(plan: ArrayPlan, lengths: Sequence[int]) -> None:
-    """Refuse chunks that are empty, or much longer than what is in them: no codec makes such."""
-    most = 2 * math.prod(plan.tail) * np.dtype(plan.dtype).itemsize
-    for length in lengths:
-        if not 0 < length <= most:
-            msg = f"its index names a chunk of {length:,} bytes"
-            raise ValueError(msg)
 
 
 def pull(url: str, out: Path) -> Pulled:

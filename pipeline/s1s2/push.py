@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from s1s2 import layout, ledger, published, receipts, verify
+from s1s2 import layout, ledger, published, receipts, sending, verify
 from s1s2.errors import RecipeError, StoreError
 from s1s2.layout import Folder
 from s1s2.progress import track
@@ -16,10 +16,8 @@ from s1s2.proof import proven
 from s1s2.published import CLAIM, CORPUS, Wanted
 from s1s2.receipts import Json
 from s1s2.remote import Place, side_by_side
+from s1s2.sent import home_of
 from s1s2.verify import Problem
-
-_MOST_BYTES = 5_000_000_000
-"""What every store takes in one PUT."""
 
 
 @dataclass(frozen=True)
@@ -56,18 +54,28 @@ def push(root: Path, url: str, *, trust: bool = False) -> Pushed:
         trust: Believe a store that it holds what it took: sizes are compared, nothing is read back.
 
     Raises:
-        RecipeError: If another corpus, or anything else, is there.
+        RecipeError: If another corpus, or anything else, is there; or the pixels lie elsewhere.
         StoreError: If the folder holds no finished corpus, or the store refuses.
         UnreachableError: If the store does not answer now.
     """
     folder = Folder(root)
     document = ledger.open_corpus(folder)
     place = Place(url, make=True)
+    away = _lies_at(folder, place.url)
     content = receipts.to_json(document)
     claim = published.claim_of(root, document, content)
     there = place.sizes()
     _claim(place, claim, there)
-    return _Push(folder, place, there, trust=trust).run(document, content, claim)
+    return Push(folder, place, there, trust=trust, away=away).run(document, content, claim)
+
+
+def _lies_at(folder: Folder, url: str) -> bool:
+    """Say whether a corpus' pixels went to a URL as it was built."""
+    home = home_of(folder)
+    if home is not None and home.url != url:
+        msg = f"the pixels of {folder.root} lie at {home.url}: pull that, and push what comes"
+        raise RecipeError(msg)
+    return home is not None
 
 
 def _claim(place: Place, claim: bytes, there: dict[str, int]) -> None:
@@ -92,7 +100,9 @@ def _claim(place: Place, claim: bytes, there: dict[str, int]) -> None:
 def _same(place: Place, ours: Json, theirs: Json) -> None:
     if theirs["corpus_sha256"] == ours["corpus_sha256"]:
         return
-    if theirs["corpus_id"] == ours["corpus_id"]:
+    if theirs.get("building"):
+        what = "the beginning of a corpus that is being built"
+    elif theirs["corpus_id"] == ours["corpus_id"]:
         what = "this corpus as it was finished another time"
     else:
         what = f"another corpus (id {theirs['corpus_id'][:12]})"
@@ -100,11 +110,30 @@ def _same(place: Place, ours: Json, theirs: Json) -> None:
     raise RecipeError(msg)
 
 
-class _Push:
-    """One corpus on its way."""
+class Push:
+    """One corpus on its way to a URL that is claimed for it.
 
-    def __init__(self, folder: Folder, place: Place, there: dict[str, int], *, trust: bool) -> None:
+    Args:
+        folder: The corpus.
+        place: Where to.
+        there: What lies there already, by name, and how many bytes each has.
+        trust: Believe the store that it holds what it took.
+        away: Files of pixels may lie there alone.
+        proven: Those that do were read back there before.
+    """
+
+    def __init__(  # noqa: PLR0913  # where from, where to, and what is known of it
+        self,
+        folder: Folder,
+        place: Place,
+        there: dict[str, int],
+        *,
+        trust: bool = False,
+        away: bool = False,
+        proven: bool = False,
+    ) -> None:
         self._folder, self._place, self._there, self._trust = folder, place, there, trust
+        self._away, self._proven = away, proven
 
     def run(self, document: Json, content: bytes, claim: bytes) -> Pushed:
         """Send all files, then `corpus.json` if all of them are there."""
@@ -140,25 +169,30 @@ class _Push:
 
     def _send(self, wanted: Wanted) -> Sent:
         """Bring one file there, unless it is there."""
-        name, path = wanted.name, self._folder.root / wanted.name
+        path = self._folder.root / wanted.name
         try:
             size = path.stat().st_size
-            if self._is_there(wanted, size):
-                return Sent(size)
-            content = path.read_bytes()
         except OSError as error:
+            if self._away and wanted.size is not None:
+                return self._look(wanted, wanted.size)
             return Sent(problem=published.differing(wanted, f"{receipts.unread(error)} here"))
-        if receipts.sha256(content) != wanted.sha256:
-            return Sent(problem=published.differing(wanted, "is not what its proof says, here"))
-        if size > _MOST_BYTES:
-            what = f"{size:,} bytes, more than one PUT takes ({_MOST_BYTES:,})"
+        if self._is_there(wanted, size):
+            return Sent(size)
+        there = wanted.name in self._there
+        what = sending.deliver(
+            self._place, wanted.name, path, wanted.sha256, replace=there, trust=self._trust
+        )
+        if what:
             return Sent(problem=published.differing(wanted, what))
-        new = self._place.put(name, content, replace=name in self._there)
-        del content  # it is read back in pieces
-        # an object that was there all at once may be ours, where the answer was lost, or another's
-        if (self._trust and new) or self._place.sha256(name) == wanted.sha256:
-            return Sent(size, new=True)
-        return Sent(problem=published.differing(wanted, "read back from there it is another"))
+        return Sent(size, new=True)
+
+    def _look(self, wanted: Wanted, size: int) -> Sent:
+        """Look for a file there that is not here any more."""
+        same = self._there.get(wanted.name) == size
+        if same and (self._proven or self._is_there(wanted, size)):
+            return Sent(size)
+        what = f"no longer what was sent; s1s2 verify {self._folder.root} --repair mends it"
+        return Sent(problem=published.differing(wanted, what))
 
     def _is_there(self, wanted: Wanted, size: int) -> bool:
         if self._there.get(wanted.name) != size:

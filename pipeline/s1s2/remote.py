@@ -202,6 +202,20 @@ class Place:
                 return False
         return True
 
+    def remove(self, name: str) -> None:
+        """Remove an object, if it is there.
+
+        Raises:
+            UnreachableError, StoreError: As `get`.
+        """
+        with self._told():
+            if (store := self._store) is None:
+                return
+            try:
+                self._obstore.delete(store, name)
+            except FileNotFoundError as error:
+                _check_bucket(error)
+
     def sizes(self) -> dict[str, int]:
         """Return every object by its name, and how many bytes it has.
 

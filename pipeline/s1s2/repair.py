@@ -6,7 +6,7 @@ from the receipts.
 
 from collections.abc import Collection, Sequence
 
-from s1s2 import dense, layout, lease, ledger, receipts, store, tables, verify
+from s1s2 import away, dense, layout, lease, ledger, receipts, sending, sent, store, tables, verify
 from s1s2.errors import StoreError
 from s1s2.files import write_bytes
 from s1s2.grid import GridSpec
@@ -43,9 +43,25 @@ def repair(folder: Folder, means: Means) -> list[Problem]:
             problems = verify.verify(folder)
         if problems:
             document = ledger.open_corpus(folder)
-            _mend(Job(folder, means, folder.corpus.read_bytes(), document), document, problems)
+            job = Job(folder, means, folder.corpus.read_bytes(), document)
+            _mend(job, document, [problem for problem in problems if not problem.away])
+            if url := sent.url_of(folder):
+                _send_again(job, problems, url)
             problems = verify.verify(folder)
     return problems
+
+
+def _send_again(job: Job, problems: Sequence[Problem], url: str) -> None:
+    """Send what was mended here, and what is no longer what it was at the URL of the pixels."""
+    for shard in sorted({p.shard for p in problems if p.shard is not None}):
+        try:
+            sending.settle(job.folder, shard, url, again=True)
+        except StoreError as error:
+            job.tell(str(error))
+            return
+    for problem in away.publish(job.folder).problems:
+        job.tell(str(problem))
+    job.tell(f"{url}: what was mended is there")
 
 
 def _mend(job: Job, document: Json, problems: Sequence[Problem]) -> None:

@@ -3,17 +3,18 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from s1s2 import __version__, layout, places, recipe, tables
+from s1s2 import __version__, layout, places, recipe, sent, tables
 from s1s2.bands import Sensor
 from s1s2.catalog import Catalog
 from s1s2.errors import RecipeError, StoreError
 from s1s2.files import write_bytes
 from s1s2.layout import Folder
 from s1s2.recipe import Recipe
+from s1s2.remote import Place
 
 Say = Callable[[str], None]
 SOURCES = "s1s2:sources"
@@ -37,6 +38,17 @@ class Run:
     """Chips wanted."""
     say: Say = field(default=_silent, compare=False)
     """Told one line of each stage."""
+    to: str = ""
+    """URL that pixels are to go to; empty where the folder says that, or they stay in it."""
+
+    @property
+    def url(self) -> str:
+        """URL that its pixels go to; empty if they stay.
+
+        Raises:
+            RecipeError: If the folder's pixels go to another one already.
+        """
+        return sent.url_of(self.folder, self.to)
 
     @property
     def slots(self) -> dict[int, int]:
@@ -100,6 +112,24 @@ def open_run(
         )
         raise RecipeError(msg)
     return run
+
+
+def bound_for(run: Run, to: str) -> Run:
+    """Note where pixels are to go, before anything is begun.
+
+    Args:
+        run: The corpus.
+        to: A URL; empty for where the folder says, or nowhere.
+
+    Raises:
+        RecipeError: If it cannot be one, obstore is missing, or the pixels go to another already.
+    """
+    if to:
+        Place(to)
+    bound = replace(run, to=to)
+    if bound.url:
+        Place(bound.url)
+    return bound
 
 
 def sources(run: Run) -> dict[str, str]:

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from s1s2 import cluster as machines
 from s1s2 import (
+    away,
     dense,
     draw,
     fill,
@@ -26,11 +26,14 @@ from s1s2 import (
     lease,
     ledger,
     matched,
+    receipts,
     scene_lookup,
     scene_tables,
+    sent,
     store,
     tables,
 )
+from s1s2 import cluster as machines
 from s1s2.bands import Sensor
 from s1s2.catalog import require
 from s1s2.cluster import Cluster
@@ -153,10 +156,12 @@ def _count(report: ShardReport) -> None:
 
 
 def open_shards(run: Run, cluster: Cluster) -> list[ShardTask]:
-    """Return the shards that are not yet full, and make the place for their pixels."""
+    """Return the shards that are not yet full, or not sent, and make the place for their pixels."""
     tasks = shard_tasks(run, cluster)
     todo = [t for t in tasks if not fill.report_on(t).filled]
-    if todo and dense.was_dealt(run.folder):
+    if todo and run.url:
+        away.claim(run.folder, run.url)
+    if any(map(_lacks_chips, todo)) and dense.was_dealt(run.folder):
         dense.undo(run.folder)
         todo = tasks
     if todo:
@@ -167,9 +172,13 @@ def open_shards(run: Run, cluster: Cluster) -> list[ShardTask]:
     return todo
 
 
+def _lacks_chips(task: ShardTask) -> bool:
+    return not fill.is_cut(task, receipts.read_receipt(task.folder, task.shard))
+
+
 def shard_tasks(run: Run, cluster: Cluster) -> list[ShardTask]:
     """Put together what each shard needs to be filled anywhere."""
-    counts = tables.count_matched(_needed(run.folder.matchups, "match"))
+    counts, url = tables.count_matched(_needed(run.folder.matchups, "match")), run.url
     return [
         ShardTask(
             shard=shard,
@@ -182,6 +191,7 @@ def shard_tasks(run: Run, cluster: Cluster) -> list[ShardTask]:
             codec=run.recipe.store.codec,
             catalogs={c.name: c for c in run.catalogs.values()},
             threads=cluster.threads,
+            to=url,
         )
         for shard, slots in run.slots.items()
     ]
@@ -214,7 +224,9 @@ def finish(
             return None
         with lease.of_shards(run.folder, range(len(run.slots)), _PATIENCE_S):
             plans = layout.arrays(grid, run.recipe.store.codec)
-            dense.close_gaps(run.folder, plans, per_shard, about(run))
+            dense.close_gaps(run.folder, plans, per_shard, about(run), run.url)
+    if run.url:
+        sent.sweep(run.folder)
     if run.folder.answers.exists():  # scenes.parquet holds them; who is killed later leaves none
         shutil.rmtree(run.folder.answers)
     scene_lookup.discard(run.folder)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from s1s2 import journal, layout, lease, ledger, receipts, tables
+from s1s2 import journal, layout, lease, ledger, receipts, sent, tables
 from s1s2.layout import Folder, StoreSpec
 from s1s2.progress import duration
 
@@ -34,6 +34,12 @@ class Status:
     """Pairs refused on their pixels so far, by reason."""
     waits: dict[str, int] = field(default_factory=dict)
     """How often something was asked again or waited for, by cause."""
+    url: str | None = None
+    """Where pixels go; None if they stay in the folder."""
+    sent: int | None = None
+    """Shards whose pixels lie there."""
+    published: bool | None = None
+    """All of the corpus lies there."""
 
 
 def status(folder: Folder, now: datetime | None = None) -> Status:
@@ -57,6 +63,7 @@ def status(folder: Folder, now: datetime | None = None) -> Status:
     speed = None
     if began := _began_cutting(runs):
         speed = rate(marks, began, now or datetime.now(UTC))
+    home = sent.home_of(folder)
     last = runs[-1].works[-1] if runs and runs[-1].works else None
     return Status(
         corpus=str(folder.root),
@@ -71,6 +78,9 @@ def status(folder: Folder, now: datetime | None = None) -> Status:
         seconds_left=(wanted - chips) / speed if holder and speed else None,
         refused=dict(refused.most_common()),
         waits=dict(sum((run.waits for run in runs), Counter[str]()).most_common()),
+        url=home.url if home else None,
+        sent=sent.count_away(folder) if home else None,
+        published=home.published if home else None,
     )
 
 
@@ -122,6 +132,9 @@ def lines(found: Status) -> list[str]:
     if found.seconds_left is not None:
         chips += f" · {duration(found.seconds_left)} left"
     said = [f"corpus  {found.corpus} · {state}", f"held    {found.holder or 'by nobody'}", chips]
+    if found.url:
+        whole = "published" if found.published else "not published yet"
+        said.append(f"pixels  {found.sent:,} of {found.shards:,} shards at {found.url} · {whole}")
     if found.holder and found.work:
         said.append(f"work    {found.work}")
     for name, counts in (("refused", found.refused), ("waits", found.waits)):

@@ -11,11 +11,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from s1s2 import layout, ledger, receipts, store
+from s1s2 import layout, ledger, receipts, sending, sent, store
 from s1s2.errors import StoreError
 from s1s2.grid import GridSpec
 from s1s2.layout import ArrayPlan, Folder
 from s1s2.receipts import Json
+from s1s2.remote import Place, side_by_side
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Problem:
     """Chips that cannot be read because of it."""
     extra: bool = False
     """It does not belong to the corpus."""
+    away: bool = False
+    """It is whole here; its copy is not, at the URL where the pixels lie."""
 
     def __str__(self) -> str:
         """Say it in one line."""
@@ -64,13 +67,14 @@ class Decoded:
 
 
 def verify(folder: Folder) -> list[Problem]:
-    """Prove a corpus, whatever state its files are in.
+    """Prove a corpus, whatever state its files are in; what lies at a URL is read there.
 
     Returns:
         One entry for each problem; empty if all is well.
 
     Raises:
         StoreError: If the folder holds no finished corpus.
+        UnreachableError: If its pixels lie at a URL, and the store does not answer now.
     """
     ledger.require_finished(folder)
     try:
@@ -94,7 +98,7 @@ def verify(folder: Folder) -> list[Problem]:
         problems += _shard(folder, plans, receipt, int(document["chips_per_shard"]))
     if not wrong & {layout.receipt_name(shard) for shard in shards_of(document)}:
         problems += _sums(folder, document, tally)
-    return problems + list(_extra(folder, known))
+    return [*problems, *_extra(folder, known), *_copies(folder, document)]
 
 
 def shards_of(document: Json) -> list[int]:
@@ -117,6 +121,20 @@ def _files(folder: Folder, files: Mapping[str, str]) -> Iterator[Problem]:
         except OSError as error:
             what = receipts.unread(error)
         yield Problem(name, what, layout.shard_of(name))
+
+
+def _copies(folder: Folder, document: Json) -> Iterator[Problem]:
+    """Hold against their hashes what lies at the URL of the pixels, beside them."""
+    home = sent.home_of(folder)
+    if home is None or not home.published:
+        return
+    place = Place(home.url)
+    said = receipts.sha256(receipts.to_json(document))
+    files = {**document["files"], folder.corpus.name: said}
+    for name, found in side_by_side(files, lambda name: (name, place.sha256(name))):
+        if found != files[name]:
+            what = "missing" if found is None else "another"
+            yield Problem(f"{place.url}/{name}", f"{what} there", away=True)
 
 
 def _sums(folder: Folder, document: Json, tally: ledger.Tally) -> Iterator[Problem]:
@@ -159,17 +177,18 @@ def read_objects(folder: Folder, receipt: Json) -> tuple[dict[str, bytes], dict[
     """
     contents: dict[str, bytes] = {}
     wrong: dict[str, str] = {}
-    for name, said in receipt["objects"].items():
-        try:
-            content = (folder.root / name).read_bytes()
-        except OSError as error:
-            wrong[name] = receipts.unread(error)
+    url = sent.url_of(folder)
+    at = f" at {url}" if url else ""
+    for name, content in sending.read(folder, receipt, url).items():
+        said = receipt["objects"][name]
+        if isinstance(content, str):
+            wrong[name] = f"{content}{at}"
             continue
         contents[layout.array_of(name)] = content
         if len(content) != said["size"]:
-            wrong[name] = f"{len(content)} bytes, expected {said['size']}"
+            wrong[name] = f"{len(content)} bytes{at}, expected {said['size']}"
         elif receipts.sha256(content) != said["sha256"]:
-            wrong[name] = "content differs from its receipt"
+            wrong[name] = f"content differs from its receipt{at}"
     return contents, wrong
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from s1s2 import __version__, ledger, tables
+from s1s2 import __version__, ledger, sent, tables
 from s1s2.load import Corpus
 from s1s2.progress import duration
 from s1s2.report import facts, figures, runs, values
@@ -46,7 +46,7 @@ def render(corpus: Corpus, *, seed: int = 0) -> tuple[str, list[Drawn]]:
             corpus.folder,
             int(about["wanted"]),
             pairs=sum(loss.count for loss in funnel.pairs),
-            disk_bytes=_disk_bytes(corpus),
+            disk_bytes=_pixel_bytes(corpus),
         ),
         "seed": seed,
         "pairs": [],
@@ -85,16 +85,18 @@ def _header(corpus: Corpus, index: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _disk_bytes(corpus: Corpus) -> int:
-    return sum(p.stat().st_size for p in corpus.folder.zarr.rglob("*") if p.is_file())
+def _pixel_bytes(corpus: Corpus) -> int:
+    """Return what the pixels take, here or at the URL that they went to."""
+    here = sum(p.stat().st_size for p in corpus.folder.zarr.rglob("*") if p.is_file())
+    return here + sent.bytes_away(corpus.folder)
 
 
 def _tiles(corpus: Corpus, index: pd.DataFrame) -> list[dict[str, str]]:
-    size = _disk_bytes(corpus)
+    size, url = _pixel_bytes(corpus), sent.url_of(corpus.folder)
     px = corpus.size_px
     found = [
         (f"{len(corpus):,}", f"verified pairs of {px} by {px} px at 10 m"),
-        (_bytes(size), "of pixels on disk, Zarr"),
+        (_bytes(size), f"of pixels at {url}, Zarr" if url else "of pixels on disk, Zarr"),
     ]
     if len(index):
         scenes = index["s2_id"].nunique() + index["s1_id"].nunique()
