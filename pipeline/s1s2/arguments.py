@@ -362,9 +362,9 @@ def _add_cluster(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--threads",
         type=_count,
-        default=8,
+        default=16,
         metavar="T",
-        help="chips each process reads at once (default: 8)",
+        help="chips each process reads at once (default: 16)",
     )
 
 

@@ -26,7 +26,7 @@ class Cluster:
     """Processes on this machine; 1 is this one."""
     scheduler: str = ""
     """Address of a dask scheduler to join instead."""
-    threads: int = 8
+    threads: int = 16
     """Chips each worker reads at once."""
     batch: Batch | None = None
     """Jobs of a batch system to ask for instead."""

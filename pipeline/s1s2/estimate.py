@@ -61,7 +61,7 @@ class Machine:
     """Where it will run."""
 
     workers: int = 1
-    threads: int = 8
+    threads: int = 16
     processors: int = 2
     speed: float = 1.0
     """Of one processor; 1 is that of the machine that the figures were measured on."""

@@ -65,7 +65,7 @@ class ShardTask:
     catalogs: dict[str, Catalog] = field(repr=False)
     codec: Codec = "lz4"
     """How pixels are packed."""
-    threads: int = 8
+    threads: int = 16
     """Chips read at once."""
     sharers: int = 1
     """Processes that fill shards meanwhile, this one included: they share the catalogs' budgets."""
