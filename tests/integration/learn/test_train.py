@@ -1,9 +1,11 @@
 """Training on a small corpus: stop, go on, be damaged, be refused."""
 
+import itertools
 import json
 import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -50,9 +52,15 @@ def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(
     assert_same(tmp_path / "run", whole)
 
 
-def test_a_run_that_goes_on_keeps_its_log_whole(corpus: Path, tmp_path: Path) -> None:
+def test_a_run_that_goes_on_keeps_its_log_whole(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Step 4, the end of the first epoch, was logged and kept: it is not done again."""
     accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    writers = pytest.importorskip("tensorboard.summary.writer.event_file_writer")
+    # files are read in order of their names: by the second, and within one 10 comes before 9
+    seconds = SimpleNamespace(time=itertools.count(1_700_000_000).__next__)
+    monkeypatch.setattr(writers, "time", seconds)
     run_to(corpus, tmp_path / "run", recipe("s1", probe_epochs=0), 4)
     run_to(corpus, tmp_path / "run", recipe("s1", probe_epochs=0))
     log = accumulators.EventAccumulator(str(tmp_path / "run/log")).Reload()
