@@ -2,12 +2,18 @@
 
 import hashlib
 import re
+import subprocess
+import sys
 import threading
+import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+import pytest
 
 Fault = Callable[["Handler", bytes, int, int], bool]
 """Told a request, the object, and which bytes; says whether it has answered."""
@@ -127,3 +133,23 @@ def serving(root: Path) -> Iterator[Store]:
         store.shutdown()
         thread.join()
         store.server_close()
+
+
+@contextmanager
+def moto(folder: Path) -> Iterator[str]:
+    """Run moto's S3 in a process of its own, with one bucket; its log goes into a folder."""
+    pytest.importorskip("moto", reason="moto is missing: pip install 's1s2[dev]'")
+    diary = folder / "log"
+    line = [sys.executable, "-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+    with diary.open("wb") as file:
+        server = subprocess.Popen(line, stdout=file, stderr=file)
+    try:
+        while (found := re.search(r"Running on (http://[\d.:]+)", diary.read_text())) is None:
+            assert server.poll() is None, diary.read_text()
+            time.sleep(0.1)
+        bucket = urllib.request.Request(f"{found[1]}/{BUCKET}", method="PUT")  # noqa: S310
+        urllib.request.urlopen(bucket).close()  # noqa: S310  # the server above
+        yield found[1]
+    finally:
+        server.kill()
+        server.wait()

@@ -4,10 +4,6 @@ import json
 import re
 import shutil
 import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import Scenes, footprint_of, lonlat, points_file
+from objects import BUCKET, moto
 from torture.launch import KILLED, Order, run
 from torture.strikes import COUNTED, Strike
 
@@ -30,7 +27,6 @@ from s1s2.report import beside
 pytest.importorskip("obstore", reason="obstore is missing: pip install 's1s2[storage]'")
 
 SMALL, LARGE = "6", "14"
-BUCKET = "corpora"
 
 
 @dataclass(frozen=True)
@@ -93,21 +89,8 @@ def store(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An S3 in a process of its own, with one bucket."""
-    pytest.importorskip("moto", reason="moto is missing: pip install 's1s2[dev]'")
-    diary = tmp_path_factory.mktemp("s3") / "log"
-    line = [sys.executable, "-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    with diary.open("wb") as file:
-        server = subprocess.Popen(line, stdout=file, stderr=file)
-    try:
-        while (found := re.search(r"Running on (http://[\d.:]+)", diary.read_text())) is None:
-            assert server.poll() is None, diary.read_text()
-            time.sleep(0.1)
-        bucket = urllib.request.Request(f"{found[1]}/{BUCKET}", method="PUT")  # noqa: S310
-        urllib.request.urlopen(bucket).close()  # noqa: S310  # the server above
-        yield found[1]
-    finally:
-        server.kill()
-        server.wait()
+    with moto(tmp_path_factory.mktemp("s3")) as url:
+        yield url
 
 
 @pytest.fixture

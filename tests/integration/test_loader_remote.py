@@ -4,12 +4,10 @@ import itertools
 import json
 import os
 import pickle
-import re
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +18,19 @@ import numpy as np
 import pytest
 from chipsets import SIZE, STATISTICS, Chipset, three_zones
 from crc32c import crc32c
-from objects import BUCKET, Fault, Handler, Store, cuts, flips, is_silent, once, refuses, serving
+from objects import (
+    BUCKET,
+    Fault,
+    Handler,
+    Store,
+    cuts,
+    flips,
+    is_silent,
+    moto,
+    once,
+    refuses,
+    serving,
+)
 
 from s1s2 import Corpus, Feed, View, receipts
 from s1s2.cli import main
@@ -64,22 +74,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    pytest.importorskip("moto", reason="moto is missing: pip install 's1s2[dev]'")
-    diary = tmp_path_factory.mktemp("s3") / "log"
-    line = [sys.executable, "-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    with diary.open("wb") as file:
-        server = subprocess.Popen(line, stdout=file, stderr=file)
-    try:
-        while (found := re.search(r"Running on (http://[\d.:]+)", diary.read_text())) is None:
-            assert server.poll() is None, diary.read_text()
-            time.sleep(0.1)
-        bucket = urllib.request.Request(f"{found[1]}/{BUCKET}", method="PUT")  # noqa: S310
-        urllib.request.urlopen(bucket).close()  # noqa: S310  # the server above
-        yield found[1]
-    finally:
-        server.kill()
-        server.wait()
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with moto(tmp_path_factory.mktemp("s3")) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +95,9 @@ def all_alike(one: Iterable[dict[str, Any]], other: Iterable[dict[str, Any]]) ->
 
 
 def test_a_corpus_on_s3_is_what_it_is_in_a_folder(
-    built: Path, moto: str, monkeypatch: pytest.MonkeyPatch
+    built: Path, s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    speak_to(moto, monkeypatch)
+    speak_to(s3, monkeypatch)
     url = f"s3://{BUCKET}/corpora/first"
     assert main(["push", str(built), url]) == 0
     _look_alike(Corpus(built), Corpus(url))

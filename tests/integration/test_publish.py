@@ -2,19 +2,17 @@
 
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from chipsets import three_zones
 from crc32c import crc32c
+from objects import BUCKET, moto
 
 from s1s2 import Corpus, receipts, remote, tables
 from s1s2.cli import main
@@ -27,7 +25,6 @@ pytest.importorskip("obstore", reason="obstore is missing: pip install 's1s2[sto
 
 N, PER_SHARD = 16, 5
 SECRET = "wJalrXUtnFEMI-bPxRfiCY"  # noqa: S105  # of the fake store
-BUCKET = "corpora"
 
 
 @pytest.fixture(scope="module")
@@ -44,21 +41,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An S3 in a process of its own, with one bucket."""
-    pytest.importorskip("moto", reason="moto is missing: pip install 's1s2[dev]'")
-    diary = tmp_path_factory.mktemp("s3") / "log"
-    line = [sys.executable, "-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    with diary.open("wb") as file:
-        server = subprocess.Popen(line, stdout=file, stderr=file)
-    try:
-        while (found := re.search(r"Running on (http://[\d.:]+)", diary.read_text())) is None:
-            assert server.poll() is None, diary.read_text()
-            time.sleep(0.1)
-        bucket = urllib.request.Request(f"{found[1]}/{BUCKET}", method="PUT")  # noqa: S310
-        urllib.request.urlopen(bucket).close()  # noqa: S310  # the server above
-        yield found[1]
-    finally:
-        server.kill()
-        server.wait()
+    with moto(tmp_path_factory.mktemp("s3")) as url:
+        yield url
 
 
 @pytest.fixture
