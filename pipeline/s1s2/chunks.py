@@ -6,7 +6,7 @@ A shard as the store writes it is chunks, an index of their offsets and lengths,
 from collections.abc import Sequence
 
 import numpy as np
-from crc32c import crc32c
+from fastcrc.crc32 import iscsi as crc32c
 
 _ENTRY, _CHECKSUM = 16, 4
 """Bytes of the index for one chunk, and of the crc32c after it."""

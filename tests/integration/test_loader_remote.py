@@ -17,7 +17,7 @@ from unittest import mock
 import numpy as np
 import pytest
 from chipsets import SIZE, STATISTICS, Chipset, three_zones
-from crc32c import crc32c
+from fastcrc.crc32 import iscsi as crc32c
 from objects import (
     BUCKET,
     Fault,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from chipsets import three_zones
-from crc32c import crc32c
+from fastcrc.crc32 import iscsi as crc32c
 from objects import BUCKET, moto
 
 from s1s2 import Corpus, receipts, remote, tables

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from chipsets import three_zones
-from crc32c import crc32c
+from fastcrc.crc32 import iscsi as crc32c
 
 from s1s2 import receipts
 from s1s2.cli import main

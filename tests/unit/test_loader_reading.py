@@ -234,7 +234,7 @@ def test_a_chunk_that_was_never_written_is_not_nodata(tmp_path: Path) -> None:
 
 
 def _without_chunk(mine: Chipset, place: int) -> ChipReader:
-    from crc32c import crc32c
+    from fastcrc.crc32 import iscsi as crc32c
 
     path = mine.path("s1", 0)
     content = bytearray(path.read_bytes())
@@ -277,3 +277,78 @@ def test_few_files_are_held_open_and_all_are_closed(mine: Chipset) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) == before + 5
     del reads
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+class Disk:
+    """Stands between the reader and its files: says when a disk is waited for, hears of advice."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, cold: bool) -> None:
+        self.cold, self.advised = cold, set[tuple[str, int, int]]()
+        self._read = os.preadv
+        monkeypatch.setattr(os, "preadv", self.preadv)
+        monkeypatch.setattr(os, "posix_fadvise", self.fadvise)
+
+    def preadv(self, file: int, into: list[memoryview], offset: int, flags: int = 0) -> int:
+        if flags & os.RWF_NOWAIT and self.cold:
+            raise BlockingIOError(errno.EAGAIN, "would have to ask the disk")
+        return self._read(file, into, offset)
+
+    def fadvise(self, file: int, offset: int, length: int, advice: int) -> None:
+        assert advice == os.POSIX_FADV_WILLNEED
+        self.advised.add((str(Path(f"/proc/self/fd/{file}").readlink()), offset, length))
+
+
+def told(found: ChipReader, chips: list[int], arrays: list[str]) -> None:
+    """Tell a reader what to expect, and wait until it has done what it does."""
+    found.expect(chips, [], arrays)
+    found._foreseeing.submit(int).result(10)
+
+
+def places(chipset: Chipset, chip: int, arrays: list[str]) -> set[tuple[str, int, int]]:
+    """Where a chip's chunks lie, by the index at the end of their files."""
+    found = set()
+    for name in arrays:
+        path, size = chipset.said_of(chip // 5)[name]
+        index = np.frombuffer(Path(path).read_bytes()[size - 84 : -4], "<u8").reshape(5, 2)
+        found.add((path, *index[chip % 5].tolist()))
+    return found
+
+
+@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="this system is not asked beforehand")
+def test_a_disk_that_is_waited_for_is_told_beforehand_what_will_be_read(
+    chipset: Chipset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, found, wanted = Disk(monkeypatch, cold=True), reader(chipset), ["s1", "s2_10m"]
+    told(found, [11, 2], wanted)
+    assert disk.advised == places(chipset, 11, wanted) | places(chipset, 2, wanted)
+    into = empty(chipset)
+    found.read(11, into, Scratch())
+    assert all((into[name] == chipset.blocks[name][11]).all() for name in into)
+
+
+@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="this system is not asked beforehand")
+def test_what_lies_in_memory_is_asked_for_no_more(
+    chipset: Chipset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, found = Disk(monkeypatch, cold=False), reader(chipset)
+    for _ in range(100):
+        told(found, [3], ["s1"])
+        found.read(3, empty(chipset), Scratch())
+    disk.advised.clear()
+    told(found, [3], ["s1"])
+    assert not disk.advised
+    disk.cold = True
+    found.read(4, empty(chipset), Scratch())  # one wait is enough
+    disk.cold = False
+    told(found, [3], ["s1"])
+    assert disk.advised == places(chipset, 3, ["s1"])
+
+
+def test_what_cannot_be_foreseen_is_left_to_who_reads_it(mine: Chipset) -> None:
+    Path(mine.said_of(1)["s1"][0]).unlink()
+    found = reader(mine)
+    told(found, [6, 0], ["s1"])
+    with pytest.raises(StoreError, match="chip 6 is damaged"):
+        found.read(6, empty(mine), Scratch())
+    found.read(0, empty(mine), Scratch())
+    found.close()

@@ -3,7 +3,12 @@
 import os
 import signal
 import sys
+import traceback
+from concurrent.futures import CancelledError, Future, wait
+from contextlib import suppress
 from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from s1s2.errors import StoreError, UnreachableError
@@ -15,10 +20,11 @@ from s1s2.loader.ring import Slots
 from s1s2.loader.shards import ArrayForm
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from s1s2.loader.chips import Said
     from s1s2.loader.fill import Failures
+
+    Begun = tuple[int, list[Future[Failures]]]
+    """A slot, and what fills it."""
 
 _LOOK_UP_S = 5.0
 """How often to look whether the owner still lives: a fork of it may hold the pipe open."""
@@ -28,11 +34,9 @@ def main(descriptor: int) -> None:
     """Serve until the owner closes the pipe, or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the owner, who then ends us
     owner = os.getppid()
-    with Connection(descriptor) as pipe:
-        try:
-            _serve(pipe, owner)
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            return
+    pipe = Connection(descriptor)  # closed by the end of this process: a thread may be using it
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        _serve(pipe, owner)
 
 
 def _serve(pipe: "Connection[Any, Any]", owner: int) -> None:
@@ -53,20 +57,45 @@ def _serve(pipe: "Connection[Any, Any]", owner: int) -> None:
         Slots(*told["slots"]),
         told["threads"],
     )
+    begun: SimpleQueue[Begun] = SimpleQueue()
+    Thread(target=_answer, args=(pipe, begun), daemon=True).start()
     try:
         while os.getppid() == owner:
             if not pipe.poll(_LOOK_UP_S):
                 continue
             slot, chips, coming, new = pipe.recv()
             said.update(new)
-            pipe.send((slot, _filled(filler.start(slot, chips, coming))))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        raise
-    except Exception as error:
-        pipe.send(f"{type(error).__name__}: {error}")
-        raise
+            # begun while the one before it ends, or threads would wait for the slowest of them
+            begun.put((slot, _tasks(filler, slot, chips, coming)))
     finally:
         filler.close()
+
+
+def _tasks(
+    filler: Filler, slot: int, chips: list[int], coming: list[int]
+) -> "list[Future[Failures]]":
+    """Begin to fill a slot; what cannot begin fails in its turn."""
+    try:
+        return filler.start(slot, chips, coming)
+    except Exception as error:  # noqa: BLE001  # whoever waits for the slot is told
+        failed: Future[Failures] = Future()
+        failed.set_exception(error)
+        return [failed]
+
+
+def _answer(pipe: "Connection[Any, Any]", begun: "SimpleQueue[Begun]") -> None:
+    """Say of every slot that was begun, in that order, when it is filled."""
+    try:
+        while True:
+            slot, tasks = begun.get()
+            wait(tasks)  # once for all: who wakes takes the interpreter from those who read
+            pipe.send((slot, _filled(tasks)))
+    except (OSError, CancelledError):  # the owner is gone, or has had enough
+        return
+    except Exception as error:  # noqa: BLE001  # whatever it was, the owner must not wait for it
+        traceback.print_exc()
+        with suppress(OSError):
+            pipe.send(f"{type(error).__name__}: {error}")
 
 
 def _filled(tasks: "list[Future[Failures]]") -> "Failures | str":

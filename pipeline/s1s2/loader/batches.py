@@ -34,7 +34,7 @@ class Feed:
     process: bool = _HAS_PROCESSES
     """Read in a process of its own; else in threads of this one."""
     threads: int = min(4, os.cpu_count() or 1)
-    """Chips read and decoded side by side; more than cores help where the disk is slow."""
+    """Chips read and decoded side by side."""
     ahead: int = 2
     """Batches to read before they are asked for; the ring holds two more."""
     copy: bool = False

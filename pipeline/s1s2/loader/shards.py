@@ -6,12 +6,13 @@ blosc or nothing, crc32c. `described` says no to anything else, and zarr-python 
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numcodecs.blosc
 import numpy as np
-from crc32c import crc32c
+from fastcrc.crc32 import iscsi as crc32c
 from numpy.typing import NDArray
 
 from s1s2.errors import StoreError
@@ -28,6 +29,8 @@ _STORED_AT = slice(12, 16)
 """Where a blosc header says how long its content is, and how long it is itself."""
 _HEADER = 16
 _TYPES = {"uint8": "|u1", "uint16": "<u2", "int16": "<i2", "float16": "<f2", "float32": "<f4"}
+_ADVISES = hasattr(os, "RWF_NOWAIT") and hasattr(os, "posix_fadvise")
+"""Whether the system says if a read has to wait for a disk, and can be told of one beforehand."""
 _INDEX_CODECS = ["bytes", "crc32c"]
 _CODECS = {("bytes", "blosc", "crc32c"): True, ("bytes", "crc32c"): False}
 
@@ -228,13 +231,27 @@ class Shard:
         """Close the file once nobody reads it; the next read opens it again."""
         self._file = None
 
-    def read(self, place: int, out: NDArray[Any], scratch: Scratch) -> None:
+    def foresee(self, place: int) -> None:
+        """Let the system fetch one chip's part from its disk, if it can; `read` tells what fails.
+
+        Raises:
+            DamagedError: If the file is missing, or was replaced.
+        """
+        offset, length = self._offsets[place], self._lengths[place]
+        if _ADVISES and offset >= 0:
+            with suppress(OSError):
+                os.posix_fadvise(self._held().number, offset, length, os.POSIX_FADV_WILLNEED)
+
+    def read(self, place: int, out: NDArray[Any], scratch: Scratch) -> bool:
         """Read and decode one chip's part.
 
         Args:
             place: Which chip of the shard.
             out: Where to: shape and dtype of the array, contiguous.
             scratch: Memory of the calling thread.
+
+        Returns:
+            Whether it lay in memory, as far as the system says; else a disk had to be waited for.
 
         Raises:
             DamagedError: If it is missing or damaged; `out` then holds anything.
@@ -245,29 +262,37 @@ class Shard:
             raise self._damaged(place, "is missing")
         try:
             if not self._form.packed:
-                self._read_plain(file, place, out, offset, length - _CHECKSUM)
-                return
+                return self._read_plain(file, place, out, offset, length - _CHECKSUM)
             chunk = scratch.of(length)
-            self._read_at(file, [chunk], offset, place)
+            at_once = self._read_at(file, [chunk], offset, place)
             unpack(self._form, chunk, out)
         except ValueError as error:
             raise self._damaged(place, str(error)) from error
+        return at_once
 
     def _read_plain(
         self, file: _File, place: int, out: NDArray[Any], offset: int, content: int
-    ) -> None:
+    ) -> bool:
         _check_size(content, out)
         flat, check = out.data.cast("B"), bytearray(_CHECKSUM)
-        self._read_at(file, [flat, memoryview(check)], offset, place)
+        at_once = self._read_at(file, [flat, memoryview(check)], offset, place)
         _check(flat, check)
+        return at_once
 
-    def _read_at(self, file: _File, into: list[memoryview], offset: int, place: int | None) -> None:
+    def _read_at(self, file: _File, into: list[memoryview], offset: int, place: int | None) -> bool:
+        """Read, and say whether all of it lay in memory."""
+        wanted = sum(map(len, into))
+        if _ADVISES:
+            with suppress(OSError):  # not all in memory, or a file system that does not say
+                if os.preadv(file.number, into, offset, os.RWF_NOWAIT) == wanted:
+                    return True
         try:
             got = os.preadv(file.number, into, offset)
         except OSError as error:  # a sector that cannot be read, a server that is gone
             raise self._damaged(place, f"cannot be read ({error.strerror})") from error
-        if got != sum(map(len, into)):
+        if got != wanted:
             raise self._damaged(place, "ends early")
+        return not _ADVISES
 
     def _opened(self) -> _File:
         try:

@@ -2,6 +2,8 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Protocol
@@ -18,6 +20,8 @@ Into = Mapping[str, NDArray[Any]]
 
 BEGUN_AHEAD = 128
 """Chips of a store that are fetched before anybody waits for them; neighbours come along."""
+_FORESEEN = 64
+"""So many batches are foreseen after a read that had to wait for its disk."""
 _OPEN_AT_MOST = 256
 """Files held open: a process may by default hold 1,024, on some systems 256 of each kind."""
 
@@ -75,6 +79,9 @@ class AtOnce:
 class ChipReader(AtOnce):
     """Reads chips straight from their shards.
 
+    While reads have to wait for a disk, the system is told of chips beforehand, so that it fetches
+    many side by side, however few threads decode. While all lie in memory, that would only cost.
+
     Args:
         forms: The arrays.
         said_of: Says of a shard what its receipt says of its files; any thread may ask.
@@ -92,6 +99,34 @@ class ChipReader(AtOnce):
         self._opened: dict[int, dict[str, Shard]] = {}
         self._recent: OrderedDict[tuple[int, str], Shard] = OrderedDict()
         self._lock = Lock()
+        self._waited = _FORESEEN
+        self._foreseeing = ThreadPoolExecutor(1, "s1s2-foresee")
+
+    def expect(self, chips: Sequence[int], coming: Sequence[int], arrays: Iterable[str]) -> None:
+        """Let the system fetch chips that will be read now, if disks had to be waited for lately.
+
+        Args:
+            chips: Which.
+            coming: Those that will be read later; they are none of its concern.
+            arrays: What of each.
+        """
+        del coming
+        if self._waited:
+            self._waited -= 1
+            # not in the calling thread: a disk that hangs must not keep it from its limits
+            self._foreseeing.submit(self._foresee, list(chips), list(arrays))
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._foreseeing.shutdown(wait=False, cancel_futures=True)
+
+    def _foresee(self, chips: Sequence[int], arrays: Sequence[str]) -> None:
+        for chip in chips:
+            number, place = divmod(chip, self._per_shard)
+            with suppress(StoreError):  # whoever reads it will be told
+                shards = self._shards(chip, number, arrays)
+                for name in arrays:
+                    shards[name].foresee(place)
 
     def read(self, chip: int, into: Into, scratch: Scratch) -> None:
         """Read some arrays of one chip.
@@ -108,7 +143,8 @@ class ChipReader(AtOnce):
         try:
             shards = self._shards(chip, number, into)
             for name, out in into.items():
-                shards[name].read(place, out, scratch)
+                if not shards[name].read(place, out, scratch):
+                    self._waited = _FORESEEN
         except DamagedError as error:
             msg = (
                 f"shard {number}: chip {chip} is damaged ({error}); s1s2 verify tells what else "
@@ -116,7 +152,7 @@ class ChipReader(AtOnce):
             )
             raise StoreError(msg) from error
 
-    def _shards(self, chip: int, number: int, used: Into) -> dict[str, Shard]:
+    def _shards(self, chip: int, number: int, used: Iterable[str]) -> dict[str, Shard]:
         """Return the files of a shard, every one of which was looked at before any is read."""
         with self._lock:
             shards = self._opened.get(number)
