@@ -237,9 +237,9 @@ def _add_export(command: argparse.ArgumentParser) -> None:
     command.add_argument("corpus", metavar="CORPUS", help="folder of a finished corpus")
     command.add_argument(
         "--to",
-        choices=("webdataset", "litdata", "geotiff"),
+        choices=("webdataset", "litdata", "taco", "geotiff"),
         required=True,
-        help="tars of NumPy arrays and JSON, litData's chunks, or a GeoTIFF per chip and sensor",
+        help="tars of arrays and JSON, litData's chunks, TACO's zips, or GeoTIFFs by sensor",
     )
     command.add_argument(
         "-o", "--out", metavar="FOLDER", required=True, help="a new folder, or one to go on with"

@@ -8,12 +8,14 @@ there and proven are kept.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from s1s2 import __version__, layout, lease, receipts, store, verify
 from s1s2.errors import RecipeError, StoreError
-from s1s2.export_forms import CLOSINGS, FIELDS, FORMS, Sample, Written
+from s1s2.export_forms import CLOSINGS, FIELDS, FORMS, NEEDS
+from s1s2.export_forms.sample import Sample, Written
 from s1s2.files import write_bytes
 from s1s2.grid import GridSpec
 from s1s2.layout import Folder
@@ -54,16 +56,20 @@ def export(corpus: Corpus, form: str, out: Path) -> Done:
 
     Args:
         corpus: The corpus.
-        form: `webdataset`, `litdata` or `geotiff`.
+        form: `webdataset`, `litdata`, `taco` or `geotiff`.
         out: A new or empty folder, or one of the same export, finished or not.
 
     Raises:
-        RecipeError: If there is no such layout, or the folder holds something else.
+        RecipeError: If there is no such layout, it needs a library that is not installed, or the
+            folder holds something else.
         StoreError: If a chip is damaged or not proven, or a file cannot be written.
         HeldError: If another export writes into that folder.
     """
     if form not in FORMS:
         msg = f"--to {form}: expected one of {', '.join(FORMS)}"
+        raise RecipeError(msg)
+    if form in NEEDS and find_spec(NEEDS[form]) is None:
+        msg = f"--to {form} needs {NEEDS[form]}: pip install 's1s2[{form}]'"
         raise RecipeError(msg)
     root = corpus.folder.root.resolve()
     if root in {out.resolve(), *out.resolve().parents}:
@@ -196,11 +202,9 @@ def _kept(out: Path, place: Path, about: Mapping[str, Any]) -> Json | None:
     return receipt if ours else None
 
 
-def _write_part(
-    part: Part, form: str, out: Path, pixels: ProvenPixels, about: Mapping[str, Any]
-) -> Json:
+def _write_part(part: Part, form: str, out: Path, pixels: ProvenPixels, about: Json) -> Json:
     """Write the files of a part, and return its receipt."""
-    samples = (_sample(pixels, row, simulated=about["simulated"]) for row in part.rows)
+    samples = (_sample(pixels, row, about) for row in part.rows)
     files = {}
     for name, content in FORMS[form](part.name, samples):
         write_bytes(out / name, content)
@@ -213,7 +217,7 @@ def _write_part(
     }
 
 
-def _sample(pixels: ProvenPixels, row: Json, *, simulated: bool) -> Sample:
+def _sample(pixels: ProvenPixels, row: Json, about: Json) -> Sample:
     """Read one chip, and hold its pixels against their digest."""
     arrays = pixels.read(row["chip"])
     if store.digest(arrays) != row["sha256"]:
@@ -222,7 +226,7 @@ def _sample(pixels: ProvenPixels, row: Json, *, simulated: bool) -> Sample:
             "tells what else does, with --repair it mends it"
         )
         raise StoreError(msg)
-    return Sample(row | {"simulated": simulated}, arrays)
+    return Sample(row | {"simulated": about["simulated"]}, arrays, about)
 
 
 def _write(path: Path, document: Json) -> None:

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import zipfile
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,77 @@ def test_litdata_chunks_are_those_that_litdata_writes(corpus: Corpus, tmp_path: 
     assert config == {key: other["config"][key] for key in config}
 
 
+READ_TACO = """
+import json, sys
+from datetime import UTC
+import rasterio, tacoreader
+from s1s2.store import digest
+files = sys.argv[1:]
+whole = tacoreader.load(files, backend="pandas")
+for number, row in enumerate(whole.data.to_pandas().to_dict("records")):
+    images, inside = {}, whole.data.read(number)
+    for sensor, (_, said) in zip(("s2", "s1"), inside.to_pandas().iterrows(), strict=True):
+        with rasterio.open(inside.read(sensor)) as file:
+            images[sensor] = file.read()
+            place = [file.crs.to_epsg(), list(file.transform)[:6], list(file.scales)[0]]
+            assert list(images[sensor].shape) == list(said["stac:tensor_shape"])
+        when = said["stac:time_start"].tz_localize(UTC).isoformat()
+        images[sensor] = [place, when, said["scaling:scale_factor"], digest({"": images[sensor]})]
+    when = [row[f"stac:time_{k}"].tz_localize(UTC).isoformat() for k in ("start", "end")]
+    print(json.dumps([row["chip"], row["split"], row["stac:crs"], list(row["stac:geotransform"]),
+                      when, row["s2_id"], row["simulated"], images]))
+west = whole.sql("SELECT * FROM data WHERE lon < 20 AND cloud_fraction < 0.5")
+print(json.dumps(sorted(west["chip"].tolist())))
+print(json.dumps(whole.collection["description"]))
+"""
+
+
+def test_tacoreader_reads_every_chip_of_every_split(corpus: Corpus, tmp_path: Path) -> None:
+    pytest.importorskip("tacoreader", reason="tacoreader is missing: pip install 's1s2[dev]'")
+    assert main(command(corpus.folder.root, "taco", tmp_path)) == 0
+    files = sorted(str(p) for p in tmp_path.glob("*.tacozip"))
+    assert len(files) == sum(-(-k // PER_PART) for k in corpus.about["splits"].values())
+    done = subprocess.run(
+        [sys.executable, "-c", READ_TACO, *files], capture_output=True, text=True, check=True
+    )
+    *chips, west, description = map(json.loads, done.stdout.splitlines())
+    rows, dataset = corpus.index.set_index("chip"), corpus.dataset(view=View("raw"))
+    assert sorted(said[0] for said in chips) == list(range(N))
+    for chip, split, crs, transform, when, s2_id, simulated, images in chips:
+        row = rows.loc[chip]
+        a, b, left, d, e, top = row["transform"]
+        assert split == {"val": "validation"}.get(row["split"], row["split"])
+        assert (crs, s2_id, simulated) == (f"EPSG:{row['epsg']}", row["s2_id"], False)
+        assert transform == [left, a, b, top, d, e], "in the order of GDAL"
+        assert when == sorted(row[f"{k}_time"].isoformat() for k in ("s2", "s1"))
+        for sensor, scale in (("s2", 1e-4), ("s1", 0.01)):
+            place, seen, said, pixels = images[sensor]
+            assert place == [row["epsg"], list(row["transform"]), scale]
+            assert seen == row[f"{sensor}_time"].isoformat()
+            assert said == pytest.approx(scale)
+            assert pixels == digest({"": dataset[chip][sensor].numpy()})
+    assert west == sorted(rows.index[rows["lon"] < 20].tolist())
+    assert 0 < len(west) < N
+    assert "Contains modified Copernicus Sentinel data 2021." in description
+    with zipfile.ZipFile(files[0]) as file:
+        assert {member.date_time for member in file.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert file.testzip() is None
+
+
+def test_a_layout_whose_library_is_lacking_says_so_and_writes_nothing(
+    corpus: Corpus,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(export, "find_spec", lambda _: None)
+    assert main(command(corpus.folder.root, "taco", tmp_path)) == 2
+    assert capsys.readouterr().err.endswith(
+        "--to taco needs tacotoolbox: pip install 's1s2[taco]'\n"
+    )
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_export_says_what_it_is(corpus: Corpus, tmp_path: Path) -> None:
     assert main(command(corpus.folder.root, "webdataset", tmp_path)) == 0
     about = json.loads((tmp_path / "export.json").read_text())
@@ -244,7 +316,8 @@ def test_geotiffs_lie_where_the_chips_do(corpus: Corpus, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("form", "left"), [("webdataset", 8), ("litdata", 8), ("litdata", 12), ("geotiff", 14)]
+    ("form", "left"),
+    [("webdataset", 8), ("litdata", 8), ("litdata", 12), ("taco", 8), ("geotiff", 14)],
 )
 def test_an_export_that_was_killed_goes_on_and_is_the_same(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, left: int
@@ -273,7 +346,7 @@ def test_an_export_that_was_killed_goes_on_and_is_the_same(
     assert done.kept > 0
     assert done.kept + done.written == first.written
     assert tree(out) == tree(whole)
-    kind = {"webdataset": "tar", "litdata": "bin", "geotiff": "tif"}[form]
+    kind = {"webdataset": "tar", "litdata": "bin", "taco": "tacozip", "geotiff": "tif"}[form]
     file = next(out.rglob(f"*.{kind}"))
     content = bytearray(file.read_bytes())
     content[600] ^= 1
