@@ -539,7 +539,12 @@ def cases(who: list[str]) -> list[dict[str, Any]]:
                 found.append({"who": name, "huge": huge, "words": normal, "normal": True})
         if name not in NO_WORKERS:  # for peers they change little
             found += [
-                {"who": name, "workers": w, "words": [f"{w} worker{'s' * (w > 1)}"]}
+                {
+                    "who": name,
+                    "workers": w,
+                    "words": [f"{w} worker{'s' * (w > 1)}"],
+                    "often": name in OURS,
+                }
                 for w in ((1, 2) if name in OURS else (2,))
             ]
         if name == "s1s2":

@@ -36,11 +36,11 @@ class Slots:
 
     def __init__(self, fields: Fields, rows: int, count: int, shared: int | None = None) -> None:
         self.fields, self.rows, self.count = dict(fields), rows, count
-        self._at: dict[str, int] = {}
+        self._at: dict[str, slice] = {}
         end = 0
         for key, (shape, dtype) in fields.items():
-            self._at[key] = end
             size = rows * int(np.prod(shape)) * np.dtype(dtype).itemsize
+            self._at[key] = slice(end, end + size)
             end += -(-size // _ALIGNED) * _ALIGNED
         self._slot_bytes = end
         self.pinned = False
@@ -62,12 +62,10 @@ class Slots:
     def views(self, slot: int) -> dict[str, NDArray[Any]]:
         """Return the arrays of a slot; they share one base, which lives as long as any of them."""
         base = np.frombuffer(self._memory, np.uint8, self._slot_bytes, slot * self._slot_bytes)
-        found = {}
-        for key, (shape, dtype) in self.fields.items():
-            size = self.rows * int(np.prod(shape)) * np.dtype(dtype).itemsize
-            flat = base[self._at[key] : self._at[key] + size]
-            found[key] = flat.view(dtype).reshape(self.rows, *shape)
-        return found
+        return {
+            key: base[self._at[key]].view(dtype).reshape(self.rows, *shape)
+            for key, (shape, dtype) in self.fields.items()
+        }
 
 
 def _anonymous(nbytes: int) -> int:
