@@ -81,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
     command = _command(commands, "plan", "say what a build will cost; asks and writes nothing")
     _add_what(command)
     _add_cluster(command)
+    _add_to(command)
     command = _command(commands, "recipe", "print the default recipe, commented")
     command = _command(
         commands, "verify", "prove a finished corpus: every file, checksum and pixel"

@@ -46,6 +46,9 @@ class Estimate:
     """Requests for parts of files."""
     read_gb: float
     disk_gb: float
+    """Pixels in the folder, at most at a time."""
+    store_gb: float
+    """Pixels that leave it, for object storage."""
     search_hours: float
     chip_hours: float
     hours: float
@@ -98,6 +101,7 @@ def estimate(  # noqa: PLR0913  # what a build depends on
     machine: Machine,
     sandbox: bool = False,
     codec: Codec = "lz4",
+    away: bool = False,
 ) -> Estimate:
     """Estimate a build of `n` chips.
 
@@ -111,6 +115,7 @@ def estimate(  # noqa: PLR0913  # what a build depends on
         machine: Where it will run.
         sandbox: Whether this machine makes up the pixels as well.
         codec: How pixels are packed.
+        away: Whether each shard's pixels leave the folder once it is filled.
 
     Examples:
         >>> cost = estimate(
@@ -134,6 +139,8 @@ def estimate(  # noqa: PLR0913  # what a build depends on
     start_s = (_START_CPU_S + _REPORT_CPU_S + sandbox * _SERVER_START_CPU_S) / machine.speed
     shard_chips = min(n, chips_per_shard * _SHARDS_AT_ONCE)
     shard_mb = shard_chips * bytes_per_chip(spec) * _SHARD_COPIES / 1e6
+    pixels_gb = n * bytes_per_chip(spec) * _ON_DISK[codec] / 1e9
+    in_hands = min(1.0, chips_per_shard * machine.workers / n)
     return Estimate(
         n=n,
         points=points,
@@ -142,7 +149,8 @@ def estimate(  # noqa: PLR0913  # what a build depends on
         chips=n,
         reads=round(n * _REQUESTS_A_CHIP + refused * _REQUESTS_A_REFUSAL),
         read_gb=read_gb,
-        disk_gb=n * bytes_per_chip(spec) * _ON_DISK[codec] / 1e9,
+        disk_gb=pixels_gb * in_hands if away else pixels_gb,
+        store_gb=pixels_gb if away else 0.0,
         search_hours=search_s / 3600,
         chip_hours=chip_s / 3600,
         hours=(start_s + search_s + chip_s) / 3600,

@@ -101,7 +101,7 @@ def plan(run: "Run", arguments: argparse.Namespace) -> int:
     from s1s2 import plan as planned
 
     cost = planned.plan(run, workers=arguments.workers, threads=arguments.threads)
-    for line in planned.lines(cost, str(run.folder.root)):
+    for line in planned.lines(cost, run):
         say(line)
     result(**asdict(cost))
     return OK

@@ -42,6 +42,7 @@ def plan(run: Run, *, workers: int, threads: int) -> Estimate:
         codec=recipe.store.codec,
         machine=Machine(workers, threads, processors(), machine_speed()),
         sandbox=any(c.sandbox for c in run.catalogs.values()),
+        away=bool(run.url),
     )
 
 
@@ -64,8 +65,9 @@ def machine_speed() -> float:
     return _REFERENCE_S / max(min(seconds), 1e-5)  # the others were disturbed
 
 
-def lines(cost: Estimate, where: str) -> list[str]:
+def lines(cost: Estimate, run: Run) -> list[str]:
     """Say it in lines."""
+    where = f"{cost.disk_gb:,.2f} GB in {run.folder.root}"
     return [
         f"funnel  {cost.points:,} points · {cost.pairs:,} pairs looked at · {cost.chips:,} chips",
         f"search  {cost.searches:,} queries · {duration(cost.search_hours * 3600)}",
@@ -73,7 +75,7 @@ def lines(cost: Estimate, where: str) -> list[str]:
             f"chip    {cost.reads:,} requests · {cost.read_gb:,.1f} GB read · "
             f"{duration(cost.chip_hours * 3600)}"
         ),
-        f"disk    {cost.disk_gb:,.2f} GB in {where}",
+        f"disk    {where}{f' at a time · {cost.store_gb:,.2f} GB at {run.url}' if run.url else ''}",
         f"memory  {cost.memory_mb:,} MB",
         f"time    {duration(cost.hours * 3600)} in all",
         *(f"basis   {line}" for line in cost.basis),

@@ -89,3 +89,25 @@ def test_what_takes_longest_decides() -> None:
     assert hours(processors=8, workers=4) <= hours(processors=8)
     assert hours(speed=2.0) == pytest.approx(hours() / 2)
     assert hours(processors=64, workers=1) == hours(processors=32, workers=1), "one builder reads"
+
+
+def test_pixels_that_leave_take_room_for_the_shards_in_hand_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"file://{tmp_path / 'store'}"
+    line = ["plan", "-n", "1000", "--catalog", "earth-search", "--workers", "2", "--json"]
+
+    def said(*more: str) -> tuple[dict[str, Any], list[str]]:
+        assert main([*line, *more]) == 0
+        *words, last = map(json.loads, capsys.readouterr().out.splitlines())
+        return last, [word["text"] for word in words]
+
+    stays, _ = said()
+    leaves, words = said("--to", url)
+    assert stays["store_gb"] == 0
+    assert leaves["store_gb"] == stays["disk_gb"]
+    assert leaves["disk_gb"] == pytest.approx(2 * 128 / 1000 * stays["disk_gb"])
+    assert leaves["hours"] == pytest.approx(stays["hours"], rel=0.2)
+    (disk,) = (word for word in words if word.startswith("disk"))
+    assert disk.endswith(f" at a time · {leaves['store_gb']:.2f} GB at {url}")
+    assert not (tmp_path / "store").exists()
