@@ -18,6 +18,7 @@ from s1s2.items import fields_read
 from s1s2.scene import continuous
 
 _HALF_TURN = 180.0
+_EVERYWHERE = shapely.box(-180, -90, 180, 90)
 _FRAME, _ROWS_AT_ONCE = ("type", "bbox"), 1024
 """Columns that items are made of besides those we read, and how many are made at once."""
 
@@ -105,14 +106,20 @@ def _numbers(file: pq.ParquetFile, number: int) -> pa.Array:
 
 
 def _footprints(geometry: pa.ChunkedArray) -> NDArray[np.object_]:
-    """Return footprints that do not jump at the antimeridian; few of them need be rewritten."""
+    """Return footprints that do not jump at the antimeridian; few of them need be rewritten.
+
+    The whole Earth stands for one that cannot be written so: its item is passed on, to be refused.
+    """
     footprints = np.asarray(
         shapely.from_wkb(geometry.combine_chunks().to_numpy(zero_copy_only=False)), dtype=object
     )
     west, _, east, _ = shapely.bounds(footprints).reshape(-1, 4).T
     narrow = (east - west <= _HALF_TURN) & (shapely.get_num_geometries(footprints) == 1)
     for row in np.flatnonzero(~narrow):
-        footprints[row] = continuous(footprints[row])
+        try:
+            footprints[row] = continuous(footprints[row])
+        except ValueError:
+            footprints[row] = _EVERYWHERE
     return footprints
 
 

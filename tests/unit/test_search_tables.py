@@ -69,6 +69,26 @@ def test_tables_answer_as_plain_items_do(
     assert answers[0] == answers[1]
 
 
+def test_a_footprint_that_cannot_be_read_refuses_its_item_alone(
+    folder: Path, tmp_path: Path
+) -> None:
+    table = pq.read_table(folder / "tables/s2.parquet")
+    feet = table["geometry"].to_pylist()
+    feet[0] = shapely.to_wkb(shapely.Polygon([(0, 80), (90, 80), (179, 80), (-90, 80)]))
+    at = table.schema.get_field_index("geometry")
+    table = table.set_column(at, table.schema.field(at), pa.chunked_array([feet], pa.binary()))
+    pq.write_table(table, tmp_path / "s2.parquet")
+    query = Query(Sensor.S2, ((178.0, -17.8),), BEGINS, BEGINS + timedelta(days=8))
+    (whole, _), (scenes, refused) = (
+        scenes_from_items(list(ItemsSource(catalog(path)).items(query)), catalog(path), Sensor.S2)
+        for path in (folder / "tables/s2.parquet", tmp_path / "s2.parquet")
+    )
+    wrong = table["id"][0].as_py()
+    assert refused == {"bad_item": 1}
+    assert {s.id for s in scenes} == {s.id for s in whole} - {wrong}
+    assert scenes
+
+
 def test_only_what_may_answer_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = folder / "tables/s2.parquet"
     groups = pq.ParquetFile(path).metadata.num_row_groups
