@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
     command = _command(commands, "plan", "say what a build will cost; asks and writes nothing")
     _add_what(command)
     _add_cluster(command)
-    _add_to(command)
+    _add_to(command, "reckon with a build that sends its pixels there")
     command = _command(commands, "recipe", "print the default recipe, commented")
     command = _command(
         commands, "verify", "prove a finished corpus: every file, checksum and pixel"
@@ -369,14 +369,12 @@ def _add_cluster(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_to(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--to",
-        default="",
-        metavar="URL",
-        help="send each shard's pixels there once it is filled, and free them here; at the end all "
-        "is published there (s3://, gs:// or az:// BUCKET/PREFIX, or file:///PATH)",
-    )
+def _add_to(
+    command: argparse.ArgumentParser,
+    words: str = "send each shard's pixels there once it is filled, and free them here; at the end "
+    "all is published there (s3://, gs:// or az:// BUCKET/PREFIX, or file:///PATH)",
+) -> None:
+    command.add_argument("--to", default="", metavar="URL", help=words)
 
 
 def _add_part(command: argparse.ArgumentParser) -> None:

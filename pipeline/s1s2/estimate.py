@@ -140,7 +140,7 @@ def estimate(  # noqa: PLR0913  # what a build depends on
     shard_chips = min(n, chips_per_shard * _SHARDS_AT_ONCE)
     shard_mb = shard_chips * bytes_per_chip(spec) * _SHARD_COPIES / 1e6
     pixels_gb = n * bytes_per_chip(spec) * _ON_DISK[codec] / 1e9
-    in_hands = min(1.0, chips_per_shard * machine.workers / n)
+    in_hands = min(1.0, chips_per_shard * machine.workers / max(1, n))
     return Estimate(
         n=n,
         points=points,

@@ -77,7 +77,13 @@ def items_of(
             for start in range(0, len(table), _ROWS_AT_ONCE):
                 part = table.slice(start, _ROWS_AT_ONCE).combine_chunks()
                 yield from stac_geoparquet.arrow.stac_table_to_items(part)
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+    except (
+        OSError,
+        pa.ArrowException,
+        shapely.errors.GEOSException,
+        KeyError,
+        ValueError,
+    ) as error:
         msg = f"{path} is not stac-geoparquet ({error})"
         raise CatalogError(msg) from error
 

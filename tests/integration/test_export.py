@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import tacotoolbox
 from chipsets import three_zones
+from tacotoolbox._exceptions import TacoCreationError
 
 from s1s2 import Corpus, export, receipts
 from s1s2.bands import OPTICAL, RADAR
@@ -261,6 +263,21 @@ def test_tacoreader_reads_every_chip_of_every_split(corpus: Corpus, tmp_path: Pa
     with zipfile.ZipFile(files[0]) as file:
         assert {member.date_time for member in file.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         assert file.testzip() is None
+
+
+def test_what_tacotoolbox_cannot_write_is_one_line_and_a_long_name_no_fault(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus.about["name"] = "Süd/" * 100
+    assert export.export(corpus, "taco", tmp_path / "long").written > 0
+
+    def full(*_: object, **__: object) -> None:
+        msg = "no space left"
+        raise TacoCreationError(msg)
+
+    monkeypatch.setattr(tacotoolbox, "create", full)
+    with pytest.raises(StoreError, match=r"-000000\.tacozip: tacotoolbox cannot write it"):
+        export.export(corpus, "taco", tmp_path / "out")
 
 
 def test_a_layout_whose_library_is_lacking_says_so_and_writes_nothing(

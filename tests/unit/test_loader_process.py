@@ -84,15 +84,20 @@ def test_a_slot_is_begun_before_the_one_before_it_is_filled(
         assert [pipe.recv() for _ in range(2)] == [(3, []), (1, [(1, "damaged")])]
 
 
+class Panic(BaseException):
+    """As libraries written in Rust raise."""
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), Panic("no room")])
 def test_what_nobody_foresaw_is_said_to_the_owner(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     monkeypatch.setattr(process, "Filler", Slow)
     with serving(tmp_path) as pipe:
         pipe.send((0, [0], [], {0: {}}))
-        Slow.begun.get(timeout=SOON_S)[1].set_exception(MemoryError("no room"))
+        Slow.begun.get(timeout=SOON_S)[1].set_exception(error)
         assert pipe.poll(SOON_S)
-        assert pipe.recv() == "MemoryError: no room"
+        assert pipe.recv() == f"{type(error).__name__}: no room"
 
 
 def test_a_slot_that_cannot_begin_fails_in_its_turn(

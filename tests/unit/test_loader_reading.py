@@ -352,3 +352,5 @@ def test_what_cannot_be_foreseen_is_left_to_who_reads_it(mine: Chipset) -> None:
         found.read(6, empty(mine), Scratch())
     found.read(0, empty(mine), Scratch())
     found.close()
+    found.expect([0], [], ["s1"])  # as at the end of a program, when no thread can be begun
+    found.read(0, empty(mine), Scratch())

@@ -89,6 +89,16 @@ def test_a_footprint_that_cannot_be_read_refuses_its_item_alone(
     assert scenes
 
 
+def test_a_geometry_that_is_no_wkb_is_named(folder: Path, tmp_path: Path) -> None:
+    table = pq.read_table(folder / "tables/s2.parquet")
+    at = table.schema.get_field_index("geometry")
+    wrong = pa.chunked_array([[b"\x01\x03\x00"] * len(table)], pa.binary())
+    pq.write_table(table.set_column(at, table.schema.field(at), wrong), tmp_path / "s2.parquet")
+    query = Query(Sensor.S2, ((178.0, -17.8),), BEGINS, BEGINS + timedelta(days=8))
+    with pytest.raises(CatalogError, match=r"s2\.parquet is not stac-geoparquet"):
+        list(ItemsSource(catalog(tmp_path / "s2.parquet")).items(query))
+
+
 def test_only_what_may_answer_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = folder / "tables/s2.parquet"
     groups = pq.ParquetFile(path).metadata.num_row_groups

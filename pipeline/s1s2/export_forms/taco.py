@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import tacotoolbox
+from tacotoolbox._exceptions import TacoCreationError
 from tacotoolbox.datamodel import Sample as TacoSample
 from tacotoolbox.datamodel import Taco, Tortilla
 from tacotoolbox.datamodel.taco import Provider
@@ -19,6 +20,7 @@ from tacotoolbox.sample.extensions.split import Split
 from tacotoolbox.sample.extensions.stac import STAC
 
 from s1s2.bands import OPTICAL, RADAR
+from s1s2.errors import StoreError
 from s1s2.export_forms import geotiff
 from s1s2.export_forms.sample import Sample
 from s1s2.radiometry import DB_PER_COUNT, DN_PER_REFLECTANCE
@@ -32,6 +34,8 @@ _BANDS = {"s2": len(OPTICAL), "s1": len(RADAR)}
 _SAID_OTHERWISE = {"split", "transform", "geometry"}
 """What TACO has words of its own for."""
 _COLUMNS = [field for field in CHIPS if field.name not in _SAID_OTHERWISE]
+_TITLE_AT_MOST = 200
+"""Characters; TACO takes fewer than 250."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_DAY = struct.pack("<HH", 0, 1 << 5 | 1)
 """Midnight of 1980-01-01, the first a zip can say: time, then date."""
@@ -48,7 +52,11 @@ def zipped(part: str, samples: Iterable[Sample]) -> Iterator[tuple[str, bytes]]:
     Args:
         part: The name of the zip, without its suffix.
         samples: The chips of it; one at least.
+
+    Raises:
+        StoreError: If it cannot be written; that is done in the system's folder for such things.
     """
+    tacotoolbox.verbose(level=False)  # it logs tracebacks of what it raises
     with tempfile.TemporaryDirectory(prefix="s1s2-taco-") as name:
         folder = Path(name)
         chips, about = [], None
@@ -58,9 +66,13 @@ def zipped(part: str, samples: Iterable[Sample]) -> Iterator[tuple[str, bytes]]:
         if about is None:
             return
         taco = Taco(tortilla=Tortilla(samples=chips), **_collection(about))
-        (path,) = tacotoolbox.create(
-            taco, folder / "all.tacozip", output_format="zip", temp_dir=folder
-        )
+        try:
+            (path,) = tacotoolbox.create(
+                taco, folder / "all.tacozip", output_format="zip", temp_dir=folder
+            )
+        except TacoCreationError as error:
+            msg = f"{part}.tacozip: tacotoolbox cannot write it in {folder.parent} ({error})"
+            raise StoreError(msg) from error
         yield f"{part}.tacozip", _timeless(path)
 
 
@@ -121,7 +133,7 @@ def _collection(about: Json) -> Json:
     return {
         "id": f"s1s2-{ours}",
         "dataset_version": about["corpus_id"],
-        "title": f"{said} Sentinel-1 / Sentinel-2 pairs: {about['name']}",
+        "title": f"{said} Sentinel-1 / Sentinel-2 pairs: {about['name']}"[:_TITLE_AT_MOST],
         "description": " ".join([
             f"{said} Sentinel-1 (dB) and Sentinel-2 (surface reflectance) pairs, chips of",
             f"{about['chip_size_px']} px at 10 m, built by s1s2 {about['s1s2_version']}.",

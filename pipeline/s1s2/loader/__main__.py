@@ -92,7 +92,7 @@ def _answer(pipe: "Connection[Any, Any]", begun: "SimpleQueue[Begun]") -> None:
             pipe.send((slot, _filled(tasks)))
     except (OSError, CancelledError):  # the owner is gone, or has had enough
         return
-    except Exception as error:  # noqa: BLE001  # whatever it was, the owner must not wait for it
+    except BaseException as error:  # noqa: BLE001  # a Rust panic, too: the owner must not wait
         traceback.print_exc()
         with suppress(OSError):
             pipe.send(f"{type(error).__name__}: {error}")

@@ -80,7 +80,8 @@ class ChipReader(AtOnce):
     """Reads chips straight from their shards.
 
     While reads have to wait for a disk, the system is told of chips beforehand, so that it fetches
-    many side by side, however few threads decode. While all lie in memory, that would only cost.
+    many side by side, however few threads decode. While all lie in memory, and the file system can
+    say so, that is spared.
 
     Args:
         forms: The arrays.
@@ -113,8 +114,10 @@ class ChipReader(AtOnce):
         del coming
         if self._waited:
             self._waited -= 1
-            # not in the calling thread: a disk that hangs must not keep it from its limits
-            self._foreseeing.submit(self._foresee, list(chips), list(arrays))
+            # not in the calling thread: a disk that hangs must not keep it from its limits; and it
+            # is but advice: at the end of a program no thread can be begun
+            with suppress(RuntimeError):
+                self._foreseeing.submit(self._foresee, list(chips), list(arrays))
 
     def close(self) -> None:
         """Let the thread end."""
