@@ -230,6 +230,7 @@ for number, row in enumerate(whole.data.to_pandas().to_dict("records")):
 west = whole.sql("SELECT * FROM data WHERE lon < 20 AND cloud_fraction < 0.5")
 print(json.dumps(sorted(west["chip"].tolist())))
 print(json.dumps(whole.collection["description"]))
+print(json.dumps([tacoreader.load(file).collection["extent"]["spatial"] for file in files]))
 """
 
 
@@ -241,7 +242,7 @@ def test_tacoreader_reads_every_chip_of_every_split(corpus: Corpus, tmp_path: Pa
     done = subprocess.run(
         [sys.executable, "-c", READ_TACO, *files], capture_output=True, text=True, check=True
     )
-    *chips, west, description = map(json.loads, done.stdout.splitlines())
+    *chips, west, description, extents = map(json.loads, done.stdout.splitlines())
     rows, dataset = corpus.index.set_index("chip"), corpus.dataset(view=View("raw"))
     assert sorted(said[0] for said in chips) == list(range(N))
     for chip, split, crs, transform, when, s2_id, simulated, images in chips:
@@ -260,6 +261,10 @@ def test_tacoreader_reads_every_chip_of_every_split(corpus: Corpus, tmp_path: Pa
     assert west == sorted(rows.index[rows["lon"] < 20].tolist())
     assert 0 < len(west) < N
     assert "Contains modified Copernicus Sentinel data 2021." in description
+    points = rows[["lon", "lat"]]
+    for place, extent in enumerate((points.min(), points.max())):
+        ends = np.array(extents).reshape(-1, 2, 2)[:, place]
+        assert (ends.max(axis=0) if place else ends.min(axis=0)) == pytest.approx(extent.to_numpy())
     with zipfile.ZipFile(files[0]) as file:
         assert {member.date_time for member in file.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         assert file.testzip() is None

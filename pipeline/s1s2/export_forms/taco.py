@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import tacotoolbox
 from tacotoolbox._exceptions import TacoCreationError
 from tacotoolbox.datamodel import Sample as TacoSample
 from tacotoolbox.datamodel import Taco, Tortilla
-from tacotoolbox.datamodel.taco import Provider
+from tacotoolbox.datamodel.taco import Extent, Provider
 from tacotoolbox.sample.extensions.scaling import Scaling
 from tacotoolbox.sample.extensions.split import Split
 from tacotoolbox.sample.extensions.stac import STAC
@@ -59,13 +60,17 @@ def zipped(part: str, samples: Iterable[Sample]) -> Iterator[tuple[str, bytes]]:
     tacotoolbox.verbose(level=False)  # it logs tracebacks of what it raises
     with tempfile.TemporaryDirectory(prefix="s1s2-taco-") as name:
         folder = Path(name)
-        chips, about = [], None
+        chips, about, places = [], None, []
         for sample in samples:
             about = sample.about
             chips.append(_folder(sample, folder))
+            places.append((sample.row["lon"], sample.row["lat"]))
         if about is None:
             return
         taco = Taco(tortilla=Tortilla(samples=chips), **_collection(about))
+        # it would leave out one half of the Earth
+        bounds = [*np.min(places, axis=0).tolist(), *np.max(places, axis=0).tolist()]
+        taco.extent = Extent(spatial=bounds, temporal=taco.extent.temporal)
         try:
             (path,) = tacotoolbox.create(
                 taco, folder / "all.tacozip", output_format="zip", temp_dir=folder
@@ -133,7 +138,7 @@ def _collection(about: Json) -> Json:
     return {
         "id": f"s1s2-{ours}",
         "dataset_version": about["corpus_id"],
-        "title": f"{said} Sentinel-1 / Sentinel-2 pairs: {about['name']}"[:_TITLE_AT_MOST],
+        "title": f"Matched Sentinel-1 / Sentinel-2 pairs: {about['name']}"[:_TITLE_AT_MOST],
         "description": " ".join([
             f"{said} Sentinel-1 (dB) and Sentinel-2 (surface reflectance) pairs, chips of",
             f"{about['chip_size_px']} px at 10 m, built by s1s2 {about['s1s2_version']}.",
