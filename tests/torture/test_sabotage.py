@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from torture import crowds, kills, rot, sabotage
 from torture.ground import Ground, truth_of
 from torture.truth import Truth
@@ -9,6 +11,7 @@ from torture.truth import Truth
 SEED = 24
 
 
+@pytest.mark.slow
 def test_without_checksums_rot_reaches_the_loader(ground: Ground, tmp_path: Path) -> None:
     bare = truth_of(ground, tmp_path / "bare", sabotage.without_checksums)
     tally = rot.flips(bare, tmp_path, 60, SEED)
@@ -31,6 +34,7 @@ def test_without_leases_a_second_builder_gets_in(
     assert any("second builder" in line for line in tally.problems)
 
 
+@pytest.mark.slow
 def test_without_renames_a_kill_leaves_half_a_file(
     ground: Ground, truth: Truth, tmp_path: Path
 ) -> None:
