@@ -3,6 +3,8 @@
 from itertools import cycle
 from pathlib import Path
 
+import pytest
+
 from torture import kills, rot
 from torture.ground import Ground
 from torture.machine import explore
@@ -11,6 +13,7 @@ from torture.truth import Truth
 SEED, N_FLIPS = 21, 120
 
 
+@pytest.mark.slow
 def test_flipped_bits(truth: Truth, tmp_path: Path) -> None:
     tally = rot.flips(truth, tmp_path, N_FLIPS, SEED)
     assert not tally.problems, "\n".join(tally.problems)
@@ -30,4 +33,4 @@ def test_a_lost_file_of_each_kind(ground: Ground, truth: Truth, tmp_path: Path) 
 def test_any_sequence_of_events(ground: Ground, truth: Truth, tmp_path: Path) -> None:
     """Builds, deaths, second builders, damage, repairs; what must hold is asked after each."""
 
-    explore(ground, truth, tmp_path, kills.changes(ground, tmp_path), 12)
+    explore(ground, truth, tmp_path, kills.changes(ground, tmp_path), 6)

@@ -59,6 +59,7 @@ def test_a_worker_is_lost(ground: Ground, truth: Truth, tmp_path: Path) -> None:
     assert tally.done["workers killed"] == 1
 
 
+@pytest.mark.slow
 def test_the_scheduler_is_lost(ground: Ground, truth: Truth, tmp_path: Path) -> None:
     tally = crowds.scheduler_lost(ground, truth, tmp_path)
     assert not tally.problems, "\n".join(tally.problems)
