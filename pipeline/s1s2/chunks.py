@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 from fastcrc.crc32 import iscsi as crc32c
 
-_ENTRY, _CHECKSUM = 16, 4
-"""Bytes of the index for one chunk, and of the crc32c after it."""
+_ENTRY, CHECKSUM = 16, 4
+"""Bytes of the index for one chunk; and of a crc32c, little endian, after what it is of."""
 
 
 def index_bytes(per_shard: int) -> int:
     """Return how many bytes the index of a shard has, its checksum included."""
-    return _ENTRY * per_shard + _CHECKSUM
+    return _ENTRY * per_shard + CHECKSUM
 
 
 def entries(index: bytes, places: Sequence[int], size: int) -> tuple[list[int], list[int]]:
@@ -36,7 +36,7 @@ def entries(index: bytes, places: Sequence[int], size: int) -> tuple[list[int], 
         >>> entries(file[-index_bytes(4) :], [1, 0], len(file))
         ([3, 0], [5, 3])
     """
-    said, check = index[:-_CHECKSUM], index[-_CHECKSUM:]
+    said, check = index[:-CHECKSUM], index[-CHECKSUM:]
     if crc32c(said) != int.from_bytes(check, "little"):
         msg = "its index does not match its checksum"
         raise ValueError(msg)
@@ -59,4 +59,4 @@ def joined(chunks: Sequence[bytes], per_shard: int) -> bytes:
     index[: len(chunks), 1] = [len(chunk) for chunk in chunks]
     index[: len(chunks), 0] = ends - index[: len(chunks), 1]
     said = index.tobytes()
-    return b"".join([*chunks, said, crc32c(said).to_bytes(_CHECKSUM, "little")])
+    return b"".join([*chunks, said, crc32c(said).to_bytes(CHECKSUM, "little")])

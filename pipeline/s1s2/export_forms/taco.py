@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import tacotoolbox
-from tacotoolbox._exceptions import TacoCreationError
+from tacotoolbox._exceptions import TacoCreationError  # it has no public name
 from tacotoolbox.datamodel import Sample as TacoSample
 from tacotoolbox.datamodel import Taco, Tortilla
 from tacotoolbox.datamodel.taco import Extent, Provider

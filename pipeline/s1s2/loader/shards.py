@@ -15,13 +15,12 @@ import numpy as np
 from fastcrc.crc32 import iscsi as crc32c
 from numpy.typing import NDArray
 
+from s1s2.chunks import CHECKSUM, index_bytes
 from s1s2.errors import StoreError
 
 # threads of ours decode chips side by side; c-blosc's own, one pool a process, would only contend
 numcodecs.blosc.use_threads = False
 
-_ENTRY, _CHECKSUM = 16, 4
-"""Bytes of an index' entry, and of a crc32c, little endian, after what it is of."""
 _ABSENT = np.uint64(2**64 - 1)
 """Offset and length, in a shard's index, of a chunk that was never written."""
 _LENGTH_AT = slice(4, 8)
@@ -105,11 +104,6 @@ def _little(codec: Mapping[str, Any]) -> bool:
     return endian == "little"
 
 
-def index_bytes(form: ArrayForm) -> int:
-    """Return how many bytes the index of a shard has, its checksum included."""
-    return _ENTRY * form.per_shard + _CHECKSUM
-
-
 def parsed(form: ArrayForm, raw: Stored) -> NDArray[np.int64]:
     """Return offset and length in bytes of every chunk of a shard, shape (per_shard, 2).
 
@@ -121,7 +115,7 @@ def parsed(form: ArrayForm, raw: Stored) -> NDArray[np.int64]:
         ValueError: If it does not match its checksum.
     """
     said = memoryview(raw)
-    if crc32c(said[:-_CHECKSUM]) != int.from_bytes(said[-_CHECKSUM:], "little"):
+    if crc32c(said[:-CHECKSUM]) != int.from_bytes(said[-CHECKSUM:], "little"):
         msg = "has an index that does not match its checksum"
         raise ValueError(msg)
     index = np.frombuffer(raw, "<u8", 2 * form.per_shard).reshape(-1, 2)
@@ -131,7 +125,7 @@ def parsed(form: ArrayForm, raw: Stored) -> NDArray[np.int64]:
 
 def lies_in(offset: int, length: int, size: int) -> bool:
     """Say whether a chunk, by its index, was written and lies in its file of `size` bytes."""
-    return offset >= 0 and offset + length <= size and length > _CHECKSUM
+    return offset >= 0 and offset + length <= size and length > CHECKSUM
 
 
 def unpack(form: ArrayForm, chunk: memoryview, out: NDArray[Any]) -> None:
@@ -145,8 +139,8 @@ def unpack(form: ArrayForm, chunk: memoryview, out: NDArray[Any]) -> None:
     Raises:
         ValueError: If it is damaged; `out` then holds anything.
     """
-    content = chunk[:-_CHECKSUM]
-    _check(content, chunk[-_CHECKSUM:])
+    content = chunk[:-CHECKSUM]
+    _check(content, chunk[-CHECKSUM:])
     if form.packed:
         _decode(content, out)
         return
@@ -262,7 +256,7 @@ class Shard:
             raise self._damaged(place, "is missing")
         try:
             if not self._form.packed:
-                return self._read_plain(file, place, out, offset, length - _CHECKSUM)
+                return self._read_plain(file, place, out, offset, length - CHECKSUM)
             chunk = scratch.of(length)
             at_once = self._read_at(file, [chunk], offset, place)
             unpack(self._form, chunk, out)
@@ -274,7 +268,7 @@ class Shard:
         self, file: _File, place: int, out: NDArray[Any], offset: int, content: int
     ) -> bool:
         _check_size(content, out)
-        flat, check = out.data.cast("B"), bytearray(_CHECKSUM)
+        flat, check = out.data.cast("B"), bytearray(CHECKSUM)
         at_once = self._read_at(file, [flat, memoryview(check)], offset, place)
         _check(flat, check)
         return at_once
@@ -313,7 +307,7 @@ class Shard:
 
     def _index(self, file: _File) -> tuple[list[int], list[int]]:
         """Return offset and length of every chunk; -1 for one that was never written."""
-        raw = bytearray(index_bytes(self._form))
+        raw = bytearray(index_bytes(self._form.per_shard))
         start = 0 if self._form.index_first else file.size - len(raw)
         if start < 0:
             raise self._damaged(None, "is too short for an index")

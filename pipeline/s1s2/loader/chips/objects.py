@@ -12,9 +12,10 @@ from typing import TypeVar
 import numpy as np
 
 from s1s2 import layout, receipts
+from s1s2.chunks import index_bytes
 from s1s2.errors import StoreError, UnreachableError
 from s1s2.loader.chips.runs import Lying
-from s1s2.loader.shards import ArrayForm, DamagedError, damaged, index_bytes, lies_in, parsed
+from s1s2.loader.shards import ArrayForm, DamagedError, damaged, lies_in, parsed
 from s1s2.remote import Part, Place
 
 _T = TypeVar("_T")
@@ -123,7 +124,7 @@ class Published:
         if name not in said:
             msg = f"{self._url(layout.receipt_name(shard))}: says nothing of {name}"
             raise UnprovenError(msg)
-        size, tail = said[name], index_bytes(form)
+        size, tail = said[name], index_bytes(form.per_shard)
         start = 0 if form.index_first else max(0, size - tail)
         part = self._part(form, name, start, tail, size)
         try:
